@@ -1,0 +1,1 @@
+"""The algorithm in numpy and OpenCV: knows no ROS, no torch, no inference run time."""
