@@ -138,9 +138,7 @@ class CameraModel:
 
     def flipped(self) -> CameraModel:
         """Returns the camera of the image mirrored left to right (without distortion)."""
-        return dataclasses.replace(
-            self, cx=self.width - 1 - self.cx, distortion_model="none", distortion=()
-        )
+        return dataclasses.replace(self, cx=self.width - 1 - self.cx, distortion_model="none", distortion=())
 
     def undistorted(self) -> CameraModel:
         """Returns the pinhole camera with the same intrinsics and no distortion."""

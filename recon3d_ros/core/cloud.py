@@ -21,9 +21,7 @@ def back_project(depth: npt.NDArray[np.float32], rays: npt.NDArray[np.float32]) 
     return rays * z[..., None]
 
 
-def limit_range(
-    depth: npt.NDArray[np.float32], *, min_range: float, max_range: float
-) -> npt.NDArray[np.float32]:
+def limit_range(depth: npt.NDArray[np.float32], *, min_range: float, max_range: float) -> npt.NDArray[np.float32]:
     """Returns the depth with NaN below min_range and +Inf above max_range (REP 117: out of range, nothing seen).
 
     Args:

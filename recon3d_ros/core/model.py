@@ -119,25 +119,27 @@ def read_model_info(path: Path | str) -> ModelInfo:
 def _check_tensors(path: Path, inputs: dict[str, TensorSpec], outputs: dict[str, TensorSpec]) -> None:
     image = inputs.get("image")
     size = image.shape[1:3] if image is not None and len(image.shape) == 4 else ("h", "w")
-    expected_inputs = {"image": ("uint8", ("B", *size, 3)), "focal": ("float32", ("B",))}
-    expected_outputs = {"depth": ("float32", ("B", *size)), "confidence": ("float32", ("B", *size))}
-    required = {"input": expected_inputs, "output": {"depth": expected_outputs["depth"]}}
-    for kind, found, allowed in (("input", inputs, expected_inputs), ("output", outputs, expected_outputs)):
-        for name in required[kind]:
-            if name not in found:
-                raise ModelError(
-                    f"{path}: has {kind}s {sorted(found)}, expected {sorted(required[kind])}; {REPAIR}"
-                )
-        for name, spec in found.items():
-            if name not in allowed:
-                raise ModelError(f"{path}: has an unknown {kind} '{name}', expected {sorted(allowed)}; {REPAIR}")
-            dtype, shape = allowed[name]
-            same = spec.dtype == dtype and len(spec.shape) == len(shape) and spec.shape[1:] == shape[1:]
-            if not same or not (isinstance(spec.shape[0], str) or spec.shape[0] == 1):
-                wanted = TensorSpec(name, dtype, shape)
-                raise ModelError(f"{path}: {kind} '{name}' is {spec}, expected {wanted}; {REPAIR}")
+    depth = TensorSpec("depth", "float32", ("B", *size))
+    expected_inputs = [TensorSpec("image", "uint8", ("B", *size, 3)), TensorSpec("focal", "float32", ("B",))]
+    confidence = TensorSpec("confidence", "float32", ("B", *size))
+    _check_names(path, "input", inputs, required=expected_inputs, optional=[])
+    _check_names(path, "output", outputs, required=[depth], optional=[confidence])
     if not all(isinstance(length, int) and length > 0 for length in size):
         raise ModelError(f"{path}: input 'image' is {image}, expected a fixed height and width; {REPAIR}")
+
+
+def _check_names(
+    path: Path, kind: str, found: dict[str, TensorSpec], *, required: list[TensorSpec], optional: list[TensorSpec]
+) -> None:
+    allowed = {spec.name: spec for spec in required + optional}
+    names = [spec.name for spec in required]
+    if not set(names) <= set(found) <= set(allowed):
+        raise ModelError(f"{path}: has the {kind}s {sorted(found)}, expected {names}; {REPAIR}")
+    for name, spec in found.items():
+        wanted = allowed[name]
+        is_batch = bool(spec.shape) and (isinstance(spec.shape[0], str) or spec.shape[0] == 1)
+        if spec.dtype != wanted.dtype or spec.shape[1:] != wanted.shape[1:] or not is_batch:
+            raise ModelError(f"{path}: {kind} '{name}' is {spec}, expected {wanted}; {REPAIR}")
 
 
 def _check_metadata(path: Path, metadata: dict[str, str], graph_sha256: str) -> None:
@@ -187,7 +189,7 @@ def _read_value_info(data: bytes) -> TensorSpec:
             fixed, name = length.get(1), length.get(2)
             shape.append(fixed if isinstance(fixed, int) else _message(name).decode() or "?")
     element_type = tensor_type.get(1)
-    dtype = ELEMENT_TYPES.get(element_type if isinstance(element_type, int) else 0, f"type {element_type}")
+    dtype = ELEMENT_TYPES.get(element_type if isinstance(element_type, int) else 0, f"type {element_type!r}")
     return TensorSpec(_message(value_info.get(1)).decode(), dtype, tuple(shape))
 
 

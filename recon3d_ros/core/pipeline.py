@@ -134,8 +134,6 @@ class DepthPipeline:
             if len(self._rectifiers) >= self.MAX_CAMERAS:
                 self._rectifiers.pop(next(iter(self._rectifiers)))
             info = self.engine.info
-            rectifier = Rectifier(
-                camera, width=info.width, height=info.height, crop_position=self.crop_position
-            )
+            rectifier = Rectifier(camera, width=info.width, height=info.height, crop_position=self.crop_position)
             self._rectifiers[camera] = rectifier
         return rectifier

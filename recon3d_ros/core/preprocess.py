@@ -73,9 +73,7 @@ class Rectifier:
         valid_mask: (height, width) bool; False where the raw image has no pixel.
     """
 
-    def __init__(
-        self, source: CameraModel, *, width: int, height: int, crop_position: float = 0.5
-    ) -> None:
+    def __init__(self, source: CameraModel, *, width: int, height: int, crop_position: float = 0.5) -> None:
         self.source = source
         crop = crop_to_aspect(source.undistorted(), width=width, height=height, position=crop_position)
         self.camera = crop.resized(width=width, height=height)

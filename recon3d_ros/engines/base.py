@@ -62,6 +62,4 @@ def check_batch(info: ModelInfo, images: npt.NDArray[np.uint8], focals: npt.NDAr
             f"images are {images.dtype}{list(images.shape)}, expected uint8[B,{','.join(map(str, expected))}]"
         )
     if focals.dtype != np.float32 or focals.shape != (len(images),):
-        raise ValueError(
-            f"focals are {focals.dtype}{list(focals.shape)}, expected float32[{len(images)}]"
-        )
+        raise ValueError(f"focals are {focals.dtype}{list(focals.shape)}, expected float32[{len(images)}]")

@@ -23,9 +23,7 @@ class OnnxRuntimeEngine:
         # A spinning pool steals the cores that DDS and the conversions need between two frames.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes
             raise EngineError(f"{path}: ONNX Runtime refuses the model: {error}") from error
         self._outputs = ["depth", "confidence"] if info.has_confidence else ["depth"]
@@ -36,5 +34,7 @@ class OnnxRuntimeEngine:
         try:
             outputs = self._session.run(self._outputs, {"image": images, "focal": focals})
         except Exception as error:
-            raise EngineError(f"{self.info.name}: ONNX Runtime failed on a batch of {len(images)}: {error}") from error
+            raise EngineError(
+                f"{self.info.name}: ONNX Runtime failed on a batch of {len(images)}: {error}"
+            ) from error
         return Prediction(*outputs)

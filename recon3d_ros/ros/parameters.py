@@ -44,13 +44,13 @@ class DepthNodeParameters:
 
     model: str = _parameter("", "One-file ONNX model; empty for the network that ships with the package.")
     backend: str = _parameter("onnxruntime", "Inference run time.", choices=tuple(BACKENDS))
-    threads: int = _parameter(
-        0, "CPU threads for inference; 0 lets the run time choose.", minimum=0, maximum=256
-    )
+    threads: int = _parameter(0, "CPU threads for inference; 0 lets the run time choose.", minimum=0, maximum=256)
     cameras: tuple[str, ...] = _parameter(
         ("camera",), "Camera namespaces; each has its own topics, and frames that wait together form one batch."
     )
-    image_topic: str = _parameter("image_raw", "Image topic within the camera's namespace (absolute if it starts with /).")
+    image_topic: str = _parameter(
+        "image_raw", "Image topic within the camera's namespace (absolute if it starts with /)."
+    )
     camera_info_topic: str = _parameter("camera_info", "CameraInfo topic within the camera's namespace.")
     compressed: bool = _parameter(
         False, "Subscribe to <image_topic>/compressed (sensor_msgs/CompressedImage, jpeg or png)."
@@ -76,11 +76,11 @@ class DepthNodeParameters:
         choices=("32FC1", "16UC1"),
         live=True,
     )
-    cloud_fields: str = _parameter(
-        "xyzrgb", "Fields of the point cloud.", choices=("xyz", "xyzrgb"), live=True
-    )
+    cloud_fields: str = _parameter("xyzrgb", "Fields of the point cloud.", choices=("xyz", "xyzrgb"), live=True)
     cloud_organised: bool = _parameter(
-        True, "True: one point a pixel with NaN where invalid (height x width); false: valid points only.", live=True
+        True,
+        "True: one point a pixel with NaN where invalid (height x width); false: valid points only.",
+        live=True,
     )
     cloud_stride: int = _parameter(
         1, "Take every n-th pixel in both directions for the cloud.", minimum=1, maximum=64, live=True
@@ -104,7 +104,9 @@ def declare_parameters(node: Node) -> DepthNodeParameters:
             node.declare_parameter(item.name, default, _descriptor(item))
         except ParameterException as error:
             raise ParameterError(f"parameter '{item.name}': {error}; {item.metadata['description']}") from error
-    return with_changes(DepthNodeParameters(), [node.get_parameter(f.name) for f in dataclasses.fields(DepthNodeParameters)])
+    return with_changes(
+        DepthNodeParameters(), [node.get_parameter(f.name) for f in dataclasses.fields(DepthNodeParameters)]
+    )
 
 
 def with_changes(current: DepthNodeParameters, changes: list[Parameter]) -> DepthNodeParameters:
@@ -146,7 +148,5 @@ def _descriptor(item: dataclasses.Field[Any]) -> ParameterDescriptor:
             FloatingPointRange(from_value=metadata["minimum"], to_value=metadata["maximum"])
         ]
     elif metadata["minimum"] is not None:
-        descriptor.integer_range = [
-            IntegerRange(from_value=metadata["minimum"], to_value=metadata["maximum"])
-        ]
+        descriptor.integer_range = [IntegerRange(from_value=metadata["minimum"], to_value=metadata["maximum"])]
     return descriptor
