@@ -13,6 +13,9 @@ from rclpy.parameter import Parameter
 
 from recon3d_ros.engines import BACKENDS
 
+# Parameters that rclpy itself declares.
+FOREIGN_PARAMETERS = ("use_sim_time", "start_type_description_service")
+
 
 class ParameterError(ValueError):
     """A parameter whose type, range or value is wrong."""
@@ -96,17 +99,21 @@ def declare_parameters(node: Node) -> DepthNodeParameters:
     """Declares every parameter on the node and returns their values.
 
     Raises:
-        ParameterError: if an override has the wrong type, lies out of range or is not one of the choices.
+        ParameterError: if an override has an unknown name or the wrong type, lies out of range or is not one of
+            the choices.
     """
+    known = [item.name for item in dataclasses.fields(DepthNodeParameters)]
+    # rclpy drops overrides that nobody declares without a word, so a typing error in a YAML file would go unseen.
+    for name in node._parameter_overrides:
+        if name not in (*known, *FOREIGN_PARAMETERS) and not name.startswith("qos_overrides."):
+            raise ParameterError(f"parameter '{name}' is unknown, expected one of {', '.join(known)}")
     for item in dataclasses.fields(DepthNodeParameters):
         default = list(item.default) if isinstance(item.default, tuple) else item.default
         try:
             node.declare_parameter(item.name, default, _descriptor(item))
         except ParameterException as error:
             raise ParameterError(f"parameter '{item.name}': {error}; {item.metadata['description']}") from error
-    return with_changes(
-        DepthNodeParameters(), [node.get_parameter(f.name) for f in dataclasses.fields(DepthNodeParameters)]
-    )
+    return with_changes(DepthNodeParameters(), [node.get_parameter(name) for name in known])
 
 
 def with_changes(current: DepthNodeParameters, changes: list[Parameter]) -> DepthNodeParameters:
@@ -130,6 +137,9 @@ def with_changes(current: DepthNodeParameters, changes: list[Parameter]) -> Dept
         raise ParameterError(f"min_range is {new.min_range} m, expected less than max_range, {new.max_range} m")
     if not new.cameras or len(set(new.cameras)) != len(new.cameras) or not all(new.cameras):
         raise ParameterError(f"cameras are {list(new.cameras)}, expected different names, at least one")
+    for name in ("image_topic", "camera_info_topic"):
+        if len(new.cameras) > 1 and getattr(new, name).startswith("/"):
+            raise ParameterError(f"{name} is absolute, but there are {len(new.cameras)} cameras; make it relative")
     return new
 
 

@@ -1,0 +1,195 @@
+"""One camera of the depth node: its subscriptions, its publishers, and the conversion of its messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
+
+from recon3d_ros.core.camera import CameraError, CameraModel
+from recon3d_ros.core.camera_info import camera_from_info
+from recon3d_ros.core.cloud import back_project, dense_points
+from recon3d_ros.core.pipeline import DepthFrame
+from recon3d_ros.core.preprocess import RawImage
+from recon3d_ros.ros import messages
+from recon3d_ros.ros.diagnostics import CameraHealth
+from recon3d_ros.ros.parameters import DepthNodeParameters
+
+SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class FrameError(Exception):
+    """A frame that cannot be used: a short reason for the counters, and a message that says what to do."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ReceivedImage:
+    """An image message and the monotonic time at which it arrived, seconds."""
+
+    message: Image | CompressedImage
+    arrival: float
+
+
+def topic_of(camera: str, topic: str) -> str:
+    """Returns a topic within the camera's namespace; an absolute topic stays as it is."""
+    return topic if topic.startswith("/") else f"{camera}/{topic}"
+
+
+class CameraPort:
+    """The topics of one camera namespace.
+
+    In: `<camera>/<image_topic>` (or `/compressed` under it) and `<camera>/<camera_info_topic>`.
+    Out: `<camera>/depth/image_rect`, `<camera>/depth/camera_info`, `<camera>/image_rect`, `<camera>/points`.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        name: str,
+        parameters: DepthNodeParameters,
+        health: CameraHealth,
+        on_image: Callable[[str, ReceivedImage], None],
+    ) -> None:
+        self.name = name
+        self.health = health
+        self._node = node
+        self._on_image = on_image
+        self._is_rectified = parameters.rectified
+        self._camera: CameraModel | None = None
+        self._camera_error = ""
+        self._camera_frame = ""
+        self._rays_of: tuple[CameraModel, int] | None = None
+        self._last_stamp_ns = 0
+
+        image_type, suffix = (CompressedImage, "/compressed") if parameters.compressed else (Image, "")
+        # The base topic is remapped before the transport's suffix is added, as image_transport does.
+        image_topic = node.resolve_topic_name(topic_of(name, parameters.image_topic)) + suffix
+        overrides = QoSOverridingOptions.with_default_policies()
+        self._subscriptions = [
+            node.create_subscription(
+                image_type, image_topic, self._receive_image, SENSOR_QOS, qos_overriding_options=overrides
+            ),
+            node.create_subscription(
+                CameraInfo,
+                topic_of(name, parameters.camera_info_topic),
+                self._receive_camera_info,
+                SENSOR_QOS,
+                qos_overriding_options=overrides,
+            ),
+        ]
+        self._publishers = {
+            topic: node.create_lifecycle_publisher(
+                message_type, f"{name}/{topic}", OUTPUT_QOS, qos_overriding_options=overrides
+            )
+            for topic, message_type in (
+                ("depth/image_rect", Image),
+                ("depth/camera_info", CameraInfo),
+                ("image_rect", Image),
+                ("points", PointCloud2),
+            )
+        }
+
+    def destroy(self) -> None:
+        """Removes the camera's subscriptions and publishers from the node."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        for publisher in self._publishers.values():
+            self._node.destroy_publisher(publisher)
+
+    def is_wanted(self) -> bool:
+        """Whether anybody subscribes to one of the camera's outputs."""
+        return any(self._is_subscribed(topic) for topic in self._publishers)
+
+    def decode(self, message: Image | CompressedImage) -> tuple[RawImage, CameraModel]:
+        """Returns the image of a message and the camera that took it.
+
+        Raises:
+            FrameError: if the message is malformed or no CameraInfo fits it.
+        """
+        try:
+            if isinstance(message, CompressedImage):
+                image = messages.image_from_compressed_msg(message)
+            else:
+                image = messages.image_from_msg(message)
+        except ValueError as error:
+            raise FrameError("bad_image", str(error)) from error
+        if self._camera is None:
+            if self._camera_error:
+                raise FrameError("bad_camera_info", self._camera_error)
+            topic = self._subscriptions[1].topic_name
+            raise FrameError("no_camera_info", f"no CameraInfo on {topic} yet; depth needs the focal length")
+        camera = self._camera
+        if (image.width, image.height) != (camera.width, camera.height):
+            raise FrameError(
+                "camera_info_mismatch",
+                f"image is {image.width}x{image.height}, its CameraInfo {camera.width}x{camera.height}; "
+                "the driver publishes the calibration of another resolution",
+            )
+        if message.header.frame_id != self._camera_frame:
+            raise FrameError(
+                "camera_info_mismatch",
+                f"image has frame_id '{message.header.frame_id}', its CameraInfo '{self._camera_frame}'; "
+                "they must be the same optical frame",
+            )
+        return image, camera
+
+    def publish(self, frame: DepthFrame, header: Header, parameters: DepthNodeParameters) -> None:
+        """Publishes what somebody subscribes to, under the input's own header."""
+        camera = frame.camera
+        self.health.facts["image_size"] = f"{self._camera.width}x{self._camera.height}" if self._camera else ""
+        self.health.facts["depth_size"] = f"{camera.width}x{camera.height}"
+        self.health.facts["frame_id"] = header.frame_id
+        if self._is_subscribed("depth/camera_info"):
+            self._publishers["depth/camera_info"].publish(messages.camera_to_msg(camera, header))
+        if self._is_subscribed("depth/image_rect"):
+            depth = messages.depth_to_msg(frame.depth, header, parameters.depth_encoding)
+            self._publishers["depth/image_rect"].publish(depth)
+        if self._is_subscribed("image_rect"):
+            self._publishers["image_rect"].publish(messages.image_to_msg(frame.image, header))
+        if self._is_subscribed("points"):
+            self._publishers["points"].publish(self._cloud(frame, header, parameters))
+
+    def _cloud(self, frame: DepthFrame, header: Header, parameters: DepthNodeParameters) -> PointCloud2:
+        stride = parameters.cloud_stride
+        if self._rays_of != (frame.camera, stride):
+            self._rays = frame.camera.rays()[::stride, ::stride]
+            self._rays_of = (frame.camera, stride)
+        points = back_project(frame.depth[::stride, ::stride], self._rays)
+        colors = frame.image[::stride, ::stride] if parameters.cloud_fields == "xyzrgb" else None
+        if not parameters.cloud_organised:
+            points, colors = dense_points(points, colors)
+        return messages.points_to_msg(points, header, colors)
+
+    def _is_subscribed(self, topic: str) -> bool:
+        return self._publishers[topic].get_subscription_count() > 0
+
+    def _receive_image(self, message: Image | CompressedImage) -> None:
+        self.health.count_received()
+        stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+        if stamp_ns < self._last_stamp_ns and self.health.count_time_jump():
+            self._node.get_logger().warning(
+                f"{self.name}: stamp went back by {(self._last_stamp_ns - stamp_ns) * 1e-9:.3f} s "
+                "(a bag that loops, or two publishers on one topic); going on with the new time"
+            )
+        self._last_stamp_ns = stamp_ns
+        self._on_image(self.name, ReceivedImage(message, time.monotonic()))
+
+    def _receive_camera_info(self, message: CameraInfo) -> None:
+        try:
+            camera = camera_from_info(message, rectified=self._is_rectified)
+        except CameraError as error:
+            self._camera, self._camera_error = None, f"CameraInfo cannot be used: {error}"
+            return
+        self._camera_frame = message.header.frame_id
+        self._camera, self._camera_error = camera, ""

@@ -1,0 +1,248 @@
+"""The depth node: camera images in, metric depth and point clouds out. Wiring only."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+import traceback
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from recon3d_ros.core.model import ModelError
+from recon3d_ros.core.pipeline import DepthPipeline
+from recon3d_ros.engines import EngineError, load_engine
+from recon3d_ros.ros.camera_port import CameraPort, FrameError, ReceivedImage
+from recon3d_ros.ros.diagnostics import CameraHealth, key_values
+from recon3d_ros.ros.mailbox import Mailbox
+from recon3d_ros.ros.parameters import ParameterError, declare_parameters, result_of, with_changes
+
+NODE_NAME = "recon3d_depth"
+
+
+class DepthNode(LifecycleNode):
+    """A managed node: `configure` loads the network, `activate` starts the inference thread.
+
+    The executor's thread only stores the newest image of each camera; one inference thread takes what waits,
+    runs it as one batch and publishes, so that parameters, services and diagnostics stay responsive.
+
+    Raises:
+        ParameterError: if a parameter is unknown, has the wrong type or is out of range.
+    """
+
+    def __init__(self, **node_options: object) -> None:
+        super().__init__(NODE_NAME, **node_options)
+        self.parameters = declare_parameters(self)
+        self._healths = {name: CameraHealth(name, self.parameters.stale_after) for name in self.parameters.cameras}
+        self._ports: dict[str, CameraPort] = {}
+        self._pipeline: DepthPipeline | None = None
+        self._mailbox: Mailbox[ReceivedImage] = Mailbox()
+        self._thread: threading.Thread | None = None
+        self._state = "unconfigured"
+        self._failure = ""
+        self.add_on_set_parameters_callback(self._set_parameters)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(self.parameters.diagnostics_period, self._publish_diagnostics)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        parameters = self.parameters
+        try:
+            engine = load_engine(parameters.model, parameters.backend, parameters.threads)
+        except (ModelError, EngineError) as error:
+            self._failure = str(error)
+            self.get_logger().error(f"configure failed: {error}")
+            return TransitionCallbackReturn.FAILURE
+        if not engine.info.is_metric:
+            self.get_logger().warning(f"{engine.info.name} is not metric: its depth has an unknown scale")
+        self._failure = ""
+        self._pipeline = DepthPipeline(
+            engine,
+            min_range=parameters.min_range,
+            max_range=parameters.max_range,
+            crop_position=parameters.crop_position,
+        )
+        self._ports = {
+            name: CameraPort(self, name, parameters, self._healths[name], self._receive)
+            for name in parameters.cameras
+        }
+        info = engine.info
+        self.get_logger().info(
+            f"configured: {info.name} {info.version}, {info.width}x{info.height}, {parameters.backend}, "
+            f"cameras {', '.join(parameters.cameras)}"
+        )
+        self._state = "inactive"
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._mailbox = Mailbox()
+        self._thread = threading.Thread(
+            target=self._infer_until_closed, args=(self._pipeline, self._mailbox), name="inference", daemon=True
+        )
+        result = super().on_activate(state)
+        self._state = "active"
+        self._thread.start()
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def start(self) -> bool:
+        """Configures and activates the node (autostart); returns whether both succeeded."""
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
+
+    def destroy_node(self) -> None:
+        self._release()
+        super().destroy_node()
+
+    def _receive(self, camera: str, image: ReceivedImage) -> None:
+        health = self._healths[camera]
+        if self._state != "active" or not self._ports[camera].is_wanted():
+            health.count_unwanted()
+        elif self._mailbox.put(camera, image) is not None:
+            health.count_dropped()
+
+    def _infer_until_closed(self, pipeline: DepthPipeline, mailbox: Mailbox[ReceivedImage]) -> None:
+        while received := mailbox.take_all():
+            try:
+                self._infer(pipeline, received)
+            except Exception as error:  # the thread must outlive any single batch
+                if not rclpy.ok(context=self.context):
+                    return
+                self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
+                for name in received:
+                    self._reject(name, FrameError("failed", f"{type(error).__name__}: {error}"))
+
+    def _infer(self, pipeline: DepthPipeline, received: dict[str, ReceivedImage]) -> None:
+        """Converts, computes and publishes what waited, as one batch; takes out of `received` what is done."""
+        start = time.monotonic()
+        names, images, cameras = [], [], []
+        for name, item in list(received.items()):
+            try:
+                image, camera = self._ports[name].decode(item.message)
+            except FrameError as error:
+                del received[name]
+                self._reject(name, error)
+                continue
+            names.append(name)
+            images.append(image)
+            cameras.append(camera)
+        if not names:
+            return
+        decoded = time.monotonic()
+        frames = pipeline(images, cameras)
+        for name, frame in zip(names, frames, strict=True):
+            item = received[name]
+            publish_start = time.monotonic()
+            self._ports[name].publish(frame, item.message.header, self.parameters)
+            done = time.monotonic()
+            del received[name]
+            latency = {
+                "wait": start - item.arrival,
+                "decode": decoded - start,
+                **frame.latency,
+                "publish": done - publish_start,
+                "total": done - item.arrival,
+            }
+            self._healths[name].count_published(latency)
+
+    def _reject(self, camera: str, error: FrameError) -> None:
+        if self._healths[camera].count_rejected(error.reason, str(error)):
+            self.get_logger().warning(f"{camera}: frame rejected ({error.reason}): {error}")
+
+    def _set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        try:
+            self.parameters = with_changes(self.parameters, changes)
+        except ParameterError as error:
+            return result_of(error)
+        if self._pipeline is not None:
+            self._pipeline.min_range = self.parameters.min_range
+            self._pipeline.max_range = self.parameters.max_range
+        return result_of(None)
+
+    def _publish_diagnostics(self) -> None:
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        is_active = self._state == "active"
+        info = self._pipeline.engine.info if self._pipeline else None
+        values = {
+            "state": self._state,
+            "backend": self.parameters.backend,
+            "model": f"{info.name} {info.version}" if info else self.parameters.model,
+            "model_sha256": info.sha256 if info else "",
+            "is_metric": info.is_metric if info else "",
+        }
+        message.status = [
+            DiagnosticStatus(
+                level=DiagnosticStatus.ERROR if self._failure else DiagnosticStatus.OK,
+                name=NODE_NAME,
+                message=self._failure or self._state,
+                values=key_values(values),
+            ),
+            *(health.report(is_active=is_active) for health in self._healths.values()),
+        ]
+        self._diagnostics.publish(message)
+
+    def _stop(self) -> None:
+        """Ends the inference thread; what waited unread counts as dropped."""
+        self._state = "inactive"
+        for name in self._mailbox.close():
+            self._healths[name].count_dropped()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _release(self) -> None:
+        """Ends the inference thread, then removes the topics and the network."""
+        self._stop()
+        for port in self._ports.values():
+            port.destroy()
+        self._ports = {}
+        self._pipeline = None
+        self._state = "unconfigured"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the node until it is told to stop; returns 1 if it could not start."""
+    node = None
+    try:
+        rclpy.init(args=arguments)
+        node = DepthNode()
+        if node.parameters.autostart and not node.start():
+            return 1
+        rclpy.spin(node)
+    except ParameterError as error:
+        rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        # Under ros2 launch Ctrl-C arrives twice; the second must not cut the clean stop short.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Health of one camera: what came in, what went out, what was lost and why, and how long each stage took."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+LATENCY_SAMPLES = 512  # the newest frames that median and p95 are taken over
+WARNING_PERIOD = 5.0  # seconds between two warnings of the same kind
+
+
+class CameraHealth:
+    """Counts the frames of one camera. Every frame received is published, dropped, unwanted or rejected.
+
+    Attributes:
+        received: images that arrived.
+        published: frames of which at least one output was published.
+        dropped: images replaced by a newer one before the network was free.
+        unwanted: images that nobody's subscription asked for.
+        rejected: images refused, by reason.
+        time_jumps: stamps that went backward (a bag that loops, two publishers on one topic).
+    """
+
+    def __init__(self, name: str, stale_after: float) -> None:
+        self.name = name
+        self.stale_after = stale_after
+        self.received = 0
+        self.published = 0
+        self.dropped = 0
+        self.unwanted = 0
+        self.rejected: Counter[str] = Counter()
+        self.time_jumps = 0
+        self.facts: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._latency: dict[str, deque[float]] = {}
+        self._last_received = -float("inf")
+        self._last_warning: dict[str, float] = {}
+        self._last_error = ""
+        self._since = (time.monotonic(), 0, 0, 0, 0)
+
+    def count_received(self) -> None:
+        with self._lock:
+            self.received += 1
+            self._last_received = time.monotonic()
+
+    def count_dropped(self) -> None:
+        with self._lock:
+            self.dropped += 1
+
+    def count_unwanted(self) -> None:
+        with self._lock:
+            self.unwanted += 1
+
+    def count_published(self, latency: Mapping[str, float]) -> None:
+        """Counts a published frame and the seconds that each of its stages took."""
+        with self._lock:
+            self.published += 1
+            for stage, seconds in latency.items():
+                self._latency.setdefault(stage, deque(maxlen=LATENCY_SAMPLES)).append(seconds)
+
+    def count_rejected(self, reason: str, message: str) -> bool:
+        """Counts a refused frame; returns whether its message is due to be logged (throttled by reason)."""
+        with self._lock:
+            self.rejected[reason] += 1
+            self._last_error = message
+        return self.is_due(reason)
+
+    def count_time_jump(self) -> bool:
+        """Counts a stamp that went backward; returns whether a warning is due."""
+        with self._lock:
+            self.time_jumps += 1
+        return self.is_due("time_jump")
+
+    def is_due(self, kind: str) -> bool:
+        """Returns whether a warning of this kind is due, and if so starts its period anew."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._last_warning.get(kind, -float("inf")) < WARNING_PERIOD:
+                return False
+            self._last_warning[kind] = now
+            return True
+
+    def report(self, *, is_active: bool) -> DiagnosticStatus:
+        """Returns the camera's state since the last report, with totals and latencies (milliseconds)."""
+        with self._lock:
+            now = time.monotonic()
+            rejected = self.rejected.total()
+            then, received, published, dropped, refused = self._since
+            self._since = (now, self.received, self.published, self.dropped, rejected)
+            new_received, new_published = self.received - received, self.published - published
+            new_dropped, new_rejected = self.dropped - dropped, rejected - refused
+            elapsed = max(now - then, 1e-6)
+            level, message = self._judge(is_active, now, new_published, new_dropped, new_rejected)
+            values = {
+                "received": self.received,
+                "published": self.published,
+                "dropped": self.dropped,
+                "unwanted": self.unwanted,
+                "rejected": rejected,
+                **{f"rejected.{reason}": count for reason, count in sorted(self.rejected.items())},
+                "time_jumps": self.time_jumps,
+                "rate_in_hz": f"{new_received / elapsed:.2f}",
+                "rate_out_hz": f"{new_published / elapsed:.2f}",
+                **self._latency_values(),
+                **self.facts,
+                "last_error": self._last_error,
+            }
+        return DiagnosticStatus(
+            level=level, name=f"recon3d_depth: {self.name}", message=message, values=key_values(values)
+        )
+
+    def _judge(
+        self, is_active: bool, now: float, published: int, dropped: int, rejected: int
+    ) -> tuple[bytes, str]:
+        if not is_active:
+            return DiagnosticStatus.OK, "not active"
+        silence = now - self._last_received
+        if silence > self.stale_after:
+            last = "no image yet" if self.received == 0 else f"no image for {silence:.1f} s"
+            return DiagnosticStatus.STALE, f"{last}; is the camera's topic right and its QoS compatible?"
+        if rejected and not published:
+            return DiagnosticStatus.ERROR, f"every frame is rejected: {self._last_error}"
+        if rejected:
+            return DiagnosticStatus.WARN, f"{rejected} frames rejected: {self._last_error}"
+        if dropped:
+            return DiagnosticStatus.WARN, f"{dropped} frames dropped: the camera is faster than the network"
+        return DiagnosticStatus.OK, "publishing" if published else "nobody subscribes"
+
+    def _latency_values(self) -> dict[str, str]:
+        values = {}
+        for stage, samples in self._latency.items():
+            median, p95 = np.percentile(np.array(samples) * 1e3, [50, 95])
+            values[f"latency.{stage}.median_ms"] = f"{median:.2f}"
+            values[f"latency.{stage}.p95_ms"] = f"{p95:.2f}"
+        return values
+
+
+def key_values(values: Mapping[str, object]) -> list[KeyValue]:
+    """Returns a mapping as diagnostic_msgs/KeyValue."""
+    return [KeyValue(key=key, value=str(value)) for key, value in values.items()]
