@@ -1,0 +1,101 @@
+"""Training losses: pure functions of (prediction, target, valid_mask).
+
+Depths are (B, H, W) float32 metres, positive wherever the mask is true; masks are (B, H, W) bool. Every loss
+is computed for each image over its valid pixels and then averaged over the batch, so that an image with few
+valid pixels (LiDAR) weighs as much as one with many.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _image_mean(values: Tensor, valid_mask: Tensor) -> Tensor:
+    """Returns (B,): the mean of the valid values of each image, 0 for an image without any."""
+    mask = valid_mask.flatten(1)
+    total = torch.where(mask, values.flatten(1), 0.0).sum(dim=1)
+    return total / mask.sum(dim=1).clamp(min=1)
+
+
+def _log_error(prediction: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
+    """Returns log(prediction) - log(target), 0 where invalid."""
+    safe_prediction = torch.where(valid_mask, prediction, 1.0)
+    safe_target = torch.where(valid_mask, target, 1.0)
+    return torch.log(safe_prediction) - torch.log(safe_target)
+
+
+def one_sided_target(prediction: Tensor, target: Tensor, max_depth: float) -> Tensor:
+    """Returns a target that asks of far pixels only that they be predicted beyond `max_depth`.
+
+    Where the target is max_depth or farther (or +Inf: sky), any prediction beyond max_depth is as right as
+    another: the target becomes the prediction itself there, and max_depth where the prediction is nearer.
+    """
+    return torch.where(target >= max_depth, prediction.detach().clamp(min=max_depth), target)
+
+
+def mae(prediction: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
+    """Returns the mean absolute error, metres."""
+    return _image_mean((prediction - target).abs(), valid_mask).mean()
+
+
+def mse(prediction: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
+    """Returns the mean squared error, square metres."""
+    return _image_mean((prediction - target) ** 2, valid_mask).mean()
+
+
+def cosine(prediction: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
+    """Returns 1 - sum(y * p) / (|y| |p|) on the vector of an image's valid depths: blind to its scale."""
+    y = torch.where(valid_mask, target, 0.0).flatten(1)
+    p = torch.where(valid_mask, prediction, 0.0).flatten(1)
+    norms = y.norm(dim=1) * p.norm(dim=1)
+    similarity = (y * p).sum(dim=1) / norms.clamp(min=1e-12)
+    return torch.where(norms > 0, 1.0 - similarity, 0.0).mean()
+
+
+def silog(prediction: Tensor, target: Tensor, valid_mask: Tensor, variance_focus: float = 0.85) -> Tensor:
+    """Returns sqrt(mean(d^2) - variance_focus * mean(d)^2), d the log error.
+
+    With variance_focus 1 the common scale of an image costs nothing; with 0 it is the RMSE of the logs.
+    Source: Eigen et al. 2014; the root and 0.85 as in Lee et al. 2019 (BTS).
+    """
+    error = _log_error(prediction, target, valid_mask)
+    variance = _image_mean(error**2, valid_mask) - variance_focus * _image_mean(error, valid_mask) ** 2
+    return torch.sqrt(variance.clamp(min=0.0) + 1e-8).mean()
+
+
+def log_l1(prediction: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
+    """Returns the mean absolute log error: to first order the mean relative error."""
+    return _image_mean(_log_error(prediction, target, valid_mask).abs(), valid_mask).mean()
+
+
+def gradient(prediction: Tensor, target: Tensor, valid_mask: Tensor, scales: int = 4) -> Tensor:
+    """Returns the mean absolute difference of neighbouring log errors, summed over scales.
+
+    It keeps edges sharp and surfaces smooth. A difference counts where both pixels are valid; each scale
+    takes every second pixel of the one before.
+    Source: Li and Snavely 2018 (MegaDepth), the multi-scale gradient matching term.
+    """
+    error = _log_error(prediction, target, valid_mask)
+    total = torch.zeros((), dtype=error.dtype, device=error.device)
+    for scale in range(scales):
+        step = 2**scale
+        e, mask = error[:, ::step, ::step], valid_mask[:, ::step, ::step]
+        for axis in (1, 2):
+            pairs = mask.shape[axis] - 1
+            both_valid = mask.narrow(axis, 0, pairs) & mask.narrow(axis, 1, pairs)
+            total = total + _image_mean(e.diff(dim=axis).abs(), both_valid).mean()
+    return total
+
+
+def laplace_nll(prediction: Tensor, target: Tensor, valid_mask: Tensor, log_error: Tensor) -> Tensor:
+    """Returns the negative log likelihood of the log error under Laplace(0, exp(log_error)), less log 2.
+
+    Args:
+        prediction: (B, H, W) metres.
+        target: (B, H, W) metres.
+        valid_mask: (B, H, W).
+        log_error: (B, H, W), logarithm of the Laplace scale that the network predicts.
+    """
+    residual = _log_error(prediction, target, valid_mask).abs()
+    return _image_mean(residual * torch.exp(-log_error) + log_error, valid_mask).mean()
