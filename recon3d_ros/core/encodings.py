@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from recon3d_ros.core.image_files import read_size
 from recon3d_ros.core.preprocess import RawImage
 
-Bytes = bytes | bytearray | memoryview | array[int] | npt.NDArray[np.uint8]
+Bytes: TypeAlias = "bytes | bytearray | memoryview | array[int] | npt.NDArray[np.uint8]"
 
 MAX_PIXELS = 2**28  # 16384 x 16384: more than any camera has; a larger size is a damaged message
 
