@@ -1,0 +1,1 @@
+"""The command line: recon3d demo | replay | run | bag | eval."""
