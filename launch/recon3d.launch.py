@@ -1,0 +1,76 @@
+"""Starts the depth node and, on request, rviz2.
+
+An argument named after a node parameter overrides the parameter file, and the file overrides the node's defaults;
+no default stands here.
+"""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from launch import LaunchContext, LaunchDescription
+from recon3d_ros.ros.environment import node_environment
+
+SHARE = Path(get_package_share_directory("recon3d_ros"))
+
+# Node parameter -> how its argument is written as YAML.
+PARAMETERS = {
+    "model": "{}",
+    "backend": "{}",
+    "cameras": "[{}]",
+    "image_topic": "{}",
+    "camera_info_topic": "{}",
+    "compressed": "{}",
+    "autostart": "{}",
+    "use_sim_time": "{}",
+}
+
+
+def start_nodes(context: LaunchContext) -> list[Node]:
+    """Passes on only the arguments that were given: launch has no declarative way to leave a parameter out."""
+    values = {name: LaunchConfiguration(name).perform(context) for name in PARAMETERS}
+    given = {name: PARAMETERS[name].format(value) for name, value in values.items() if value}
+    parameters = [LaunchConfiguration("params_file"), given]
+    return [
+        Node(
+            package="recon3d_ros",
+            executable="depth_node",
+            name="recon3d_depth",
+            parameters=parameters,
+            ros_arguments=["--log-level", ["recon3d_depth:=", LaunchConfiguration("log_level")]],
+            additional_env=node_environment(SHARE / "config"),
+            output="screen",
+        ),
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            arguments=["-d", str(SHARE / "rviz" / "recon3d.rviz")],
+            parameters=parameters,
+            condition=IfCondition(LaunchConfiguration("rviz")),
+        ),
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "params_file",
+                default_value=str(SHARE / "config" / "depth_node.yaml"),
+                description="The node's parameters, as a ROS 2 parameter file.",
+            ),
+            *(
+                DeclareLaunchArgument(name, default_value="", description=f"Overrides the parameter '{name}'.")
+                for name in PARAMETERS
+            ),
+            DeclareLaunchArgument(
+                "log_level", default_value="info", description="debug, info, warn, error or fatal."
+            ),
+            DeclareLaunchArgument("rviz", default_value="false", description="true starts rviz2 as well."),
+            OpaqueFunction(function=start_nodes),
+        ]
+    )
