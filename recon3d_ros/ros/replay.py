@@ -6,12 +6,14 @@ import importlib
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -177,6 +179,19 @@ class BagReplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def open_replay(path: Path | str, **options: Any) -> Iterator[BagReplay]:
+    """Returns a BagReplay with a node of its own, for the length of a `with` block; options as BagReplay's."""
+    rclpy.init()
+    node = rclpy.create_node("recon3d_replay")
+    try:
+        with BagReplay(node, path, **options) as replay:
+            yield replay
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def publisher_qos(topic: BagTopic) -> QoSProfile:

@@ -28,23 +28,16 @@ def main(args: argparse.Namespace) -> int:
     if not args.rate > 0:
         raise InputError(f"--rate is {args.rate:g}, expected a positive number")
     remap = _remap(args.remap)
-    import rclpy
+    # rclpy is imported only here, so that `recon3d --help` works without ROS.
+    from recon3d_ros.ros.replay import open_replay
 
-    from recon3d_ros.ros.replay import BagReplay
-
-    rclpy.init()
-    node = rclpy.create_node("recon3d_replay")
-    try:
-        with BagReplay(node, args.bag, rate=args.rate, topics=args.topics, remap=remap) as replay:
-            for topic, reason in replay.summary.skipped.items():
-                print(f"skipped: {topic}: {reason}")
-            if args.wait_for_subscribers and not replay.wait_for_subscribers(args.wait_for_subscribers):
-                print(f"nobody subscribed within {args.wait_for_subscribers:g} s; playing all the same")
-            time.sleep(args.delay)
-            summary = replay.run(loop=args.loop)
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with open_replay(args.bag, rate=args.rate, topics=args.topics, remap=remap) as replay:
+        for topic, reason in replay.summary.skipped.items():
+            print(f"skipped: {topic}: {reason}")
+        if args.wait_for_subscribers and not replay.wait_for_subscribers(args.wait_for_subscribers):
+            print(f"nobody subscribed within {args.wait_for_subscribers:g} s; playing all the same")
+        time.sleep(args.delay)
+        summary = replay.run(loop=args.loop)
     for topic, count in summary.published.items():
         print(f"played: {count} on {remap.get(topic, topic)}")
     print(f"no message was later than {summary.max_lateness * 1e3:.0f} ms")
