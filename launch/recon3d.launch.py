@@ -6,6 +6,7 @@ no default stands here.
 
 from pathlib import Path
 
+import yaml
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
@@ -33,7 +34,7 @@ PARAMETERS = {
 def start_nodes(context: LaunchContext) -> list[Node]:
     """Passes on only the arguments that were given: launch has no declarative way to leave a parameter out."""
     values = {name: LaunchConfiguration(name).perform(context) for name in PARAMETERS}
-    given = {name: PARAMETERS[name].format(value) for name, value in values.items() if value}
+    given = {name: yaml.safe_load(PARAMETERS[name].format(value)) for name, value in values.items() if value}
     parameters = [LaunchConfiguration("params_file"), given]
     return [
         Node(
