@@ -89,7 +89,7 @@ def write_model(
         nodes.append(helper.make_node("Div", ["green_value", "full_scale"], ["confidence"]))
     initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
-    # Opset 17 and IR 8 are the newest that the oldest supported ONNX Runtime (1.14) reads.
+    # ONNX Runtime refuses files newer than itself, so the versions stay behind what onnx writes by default.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     sha256 = hashlib.sha256(model.graph.SerializeToString()).hexdigest()
     values = {**METADATA, "sha256": sha256, **(metadata or {})}
