@@ -21,8 +21,8 @@ from recon3d_ros.ros import messages
 from recon3d_ros.ros.diagnostics import CameraHealth
 from recon3d_ros.ros.parameters import DepthNodeParameters
 
-# The executor moves images into the keep-latest mailbox at once. A queue of one would let DDS drop, uncounted, what
-# arrives while another callback runs; the mailbox drops the same frames and counts them.
+# The executor moves images into the keep-latest mailbox at once. A queue of one would let DDS drop, uncounted,
+# what arrives while another callback runs; the mailbox drops the same frames and counts them.
 SENSOR_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 

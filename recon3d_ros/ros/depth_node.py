@@ -11,6 +11,7 @@ import traceback
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -48,7 +49,9 @@ class DepthNode(LifecycleNode):
         self._failure = ""
         self.add_on_set_parameters_callback(self._set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(self.parameters.diagnostics_period, self._publish_diagnostics)
+        # On a steady clock: health must go on being told when /clock stops.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(self.parameters.diagnostics_period, self._publish_diagnostics, clock=steady)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         parameters = self.parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -16,10 +15,6 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from recon3d_ros.core.camera import CameraModel
-from recon3d_ros.core.camera_info import camera_from_info
-from recon3d_ros.core.pipeline import DepthFrame
-from recon3d_ros.ros.messages import depth_from_msg, image_from_msg
 from recon3d_ros.ros.node_process import NodeProcess
 from recon3d_ros.ros.recorder import RecordedMessage, Recorder
 from recon3d_ros.ros.replay import BagReplay
@@ -27,71 +22,118 @@ from recon3d_ros.tools.bag_input import CameraTopics
 from recon3d_ros.tools.bag_writer import BagWriter
 
 START_SECONDS = 30.0  # for the node to load its network and for DDS to connect
-QUIET_SECONDS = 1.0  # without a new message: the node has caught up
+QUIET_SECONDS = 1.0  # without a new output: the node has caught up
+DIAGNOSTICS_PERIOD = 0.2
 OUTPUTS = {"depth/image_rect": Image, "depth/camera_info": CameraInfo, "image_rect": Image, "points": PointCloud2}
 
 
 class LiveRunError(RuntimeError):
-    """The node did not come up; its log says why."""
+    """The node did not come up; the message holds its last words."""
 
 
 @dataclass
 class LiveRun:
-    """What went in and what came out; stamps in nanoseconds, times on the monotonic clock in seconds.
+    """What went in and what came out; times on the monotonic clock, seconds.
 
     Attributes:
-        recording: the mcap file of all outputs.
-        published: when each image was put on its topic, by its stamp.
-        arrived: when each output message arrived, by topic and stamp.
-        frames: the depth frames, by stamp.
-        diagnostics: the node's last values for the camera, by key.
+        published: when each message of the bag was put on its topic, by topic and stamp (nanoseconds).
+        arrived: when each message of the node arrived, by topic and stamp.
+        skipped: why a topic of the bag was not played, by topic.
     """
 
-    recording: Path
-    published: dict[int, float] = field(default_factory=dict)
+    published: dict[str, dict[int, float]] = field(default_factory=dict)
     arrived: dict[str, dict[int, float]] = field(default_factory=dict)
-    frames: dict[int, DepthFrame] = field(default_factory=dict)
-    diagnostics: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def note_published(self, topic: str, stamp_ns: int, when: float) -> None:
+        self.published.setdefault(topic, {})[stamp_ns] = when
+
+    def note_arrived(self, message: RecordedMessage) -> None:
+        self.arrived.setdefault(message.topic, {})[message.stamp_ns] = message.arrival
 
 
-def play(bag: Path, camera: CameraTopics, output: Path, *, model: str = "", rate: float = 1.0) -> LiveRun:
-    """Plays a bag through a node and records what it publishes.
+def play(bag: Path, camera: CameraTopics, recording: BagWriter, *, model: str, rate: float, log: Path) -> LiveRun:
+    """Plays a bag through a depth node and records what it publishes.
 
     Args:
         bag: the rosbag2.
         camera: the topics of the camera to use.
-        output: folder for out.mcap (replaced when whole) and node.log.
+        recording: takes the node's outputs and diagnostics.
         model: the node's model file; "" for the one that ships with the package.
         rate: times the bag's own pace.
+        log: the file that takes the node's output.
 
     Raises:
-        LiveRunError: if the node ends or does not connect within START_SECONDS.
+        LiveRunError: if the node ends, or does not connect within START_SECONDS.
     """
-    run = LiveRun(output / "out.mcap")
-    messages: list[RecordedMessage] = []
+    run = LiveRun()
+
+    def record(message: RecordedMessage) -> None:
+        run.note_arrived(message)
+        recording.write_serialised(message.topic, message.type, message.data, message.stamp_ns)
+
     rclpy.init()
     node = rclpy.create_node("recon3d_demo")
     spinner = threading.Thread(target=_spin, args=(node,), daemon=True)
     try:
-        replay = BagReplay(node, bag, rate=rate)
-        topics: dict[str, Any] = {f"/{camera.name}/{topic}": kind for topic, kind in OUTPUTS.items()}
-        Recorder(node, {**topics, "/diagnostics": DiagnosticArray}, messages.append)
+        outputs: dict[str, Any] = {f"/{camera.name}/{topic}": kind for topic, kind in OUTPUTS.items()}
+        Recorder(node, {**outputs, "/diagnostics": DiagnosticArray}, record)
         spinner.start()
-        log = output / "node.log"
-        with NodeProcess(_parameters(camera, model), log=log) as process:
+        with (
+            BagReplay(node, bag, rate=rate) as replay,
+            NodeProcess(_parameters(camera, model), log=log) as process,
+        ):
 
             def is_connected() -> bool:
                 if process.poll() is not None:
-                    raise LiveRunError(f"the node ended with {process.poll()}; its last words:\n{_tail(log)}")
-                return node.count_subscribers(camera.image) > 0 and all(map(node.count_publishers, topics))
+                    last_words = "\n".join(log.read_text().splitlines()[-5:])
+                    raise LiveRunError(f"the node ended with status {process.poll()}:\n{last_words}")
+                return node.count_subscribers(camera.image) > 0 and all(map(node.count_publishers, outputs))
 
             if not _wait_for(is_connected, START_SECONDS):
                 raise LiveRunError(f"the node did not connect within {START_SECONDS:.0f} s; see {log}")
-            replay.run(on_published=lambda topic, stamp_ns, when: _note(run, camera, topic, stamp_ns, when))
-            _wait_until_quiet(messages)
+            run.skipped = replay.run(on_published=run.note_published).skipped
+            _wait_until_quiet(lambda: sum(len(run.arrived.get(topic, ())) for topic in outputs))
     finally:
         rclpy.try_shutdown()
         spinner.join()
-    _digest(run, camera, messages)
-    _write(run.recording, bag, messages)
     return run
+
+
+def _parameters(camera: CameraTopics, model: str) -> dict[str, Any]:
+    """Returns the node's parameters for a camera whose topics have their full names."""
+    parameters = {
+        "cameras": [camera.name],
+        "image_topic": camera.image.removesuffix("/compressed"),
+        "camera_info_topic": camera.camera_info,
+        "compressed": camera.image.endswith("/compressed"),
+        "cloud_stride": 2,
+        "diagnostics_period": DIAGNOSTICS_PERIOD,
+        "use_sim_time": True,
+    }
+    return {**parameters, "model": model} if model else parameters
+
+
+def _spin(node: Node) -> None:
+    try:
+        rclpy.spin(node)
+    except ExternalShutdownException:
+        return
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _wait_until_quiet(count: Callable[[], int]) -> None:
+    """Waits until nothing has come for QUIET_SECONDS, which lets the last diagnostics come too."""
+    last, since = count(), time.monotonic()
+    while time.monotonic() - since < QUIET_SECONDS:
+        time.sleep(0.05)
+        if count() != last:
+            last, since = count(), time.monotonic()

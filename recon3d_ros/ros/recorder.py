@@ -9,42 +9,52 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.serialization import deserialize_message
+
+from recon3d_ros.ros.replay import header_stamp_ns
+
+QUEUE = 100  # messages that may wait while one is being written
 
 
 @dataclass(frozen=True)
 class RecordedMessage:
-    """A message off the wire: its topic and type, its bytes, and its arrival on the monotonic clock, seconds."""
+    """A message off the wire.
+
+    Attributes:
+        topic: its full name.
+        type: for example "sensor_msgs/msg/Image".
+        stamp_ns: of its header.
+        arrival: on the monotonic clock, seconds.
+        data: its CDR bytes.
+    """
 
     topic: str
-    message_type: Any
-    data: bytes
+    type: str
+    stamp_ns: int
     arrival: float
-
-    def decode(self) -> Any:
-        return deserialize_message(self.data, self.message_type)
+    data: bytes
 
 
 class Recorder:
-    """Subscribes to topics and hands each message on, undecoded."""
+    """Subscribes to topics whose messages begin with a header, and hands each message on undecoded.
+
+    Args:
+        node: the node to subscribe with.
+        topics: message class by full topic name.
+        on_message: called in the executor's thread.
+    """
 
     def __init__(self, node: Node, topics: dict[str, Any], on_message: Callable[[RecordedMessage], None]) -> None:
-        """Subscribes at once.
+        qos = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
+        for topic, message_class in topics.items():
+            package = message_class.__module__.partition(".")[0]
+            receive = _receiver(topic, f"{package}/msg/{message_class.__name__}", on_message)
+            node.create_subscription(message_class, topic, receive, qos, raw=True)
 
-        Args:
-            node: the node to subscribe with.
-            topics: message class by topic.
-            on_message: called in the executor's thread.
-        """
-        self.counts = dict.fromkeys(topics, 0)
-        self._on_message = on_message
-        qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
-        for topic, message_type in topics.items():
-            node.create_subscription(message_type, topic, self._receiver(topic, message_type), qos, raw=True)
 
-    def _receiver(self, topic: str, message_type: Any) -> Callable[[bytes], None]:
-        def receive(data: bytes) -> None:
-            self.counts[topic] += 1
-            self._on_message(RecordedMessage(topic, message_type, data, time.monotonic()))
+def _receiver(
+    topic: str, type_name: str, on_message: Callable[[RecordedMessage], None]
+) -> Callable[[bytes], None]:
+    def receive(data: bytes) -> None:
+        on_message(RecordedMessage(topic, type_name, header_stamp_ns(data), time.monotonic(), data))
 
-        return receive
+    return receive
