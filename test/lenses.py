@@ -9,6 +9,14 @@ from recon3d_ros.core.camera import CameraModel
 
 Array = npt.NDArray[np.float64]
 
+LENSES = {
+    "none": (),
+    "plumb_bob": (-0.28, 0.07, 0.0011, -0.0007, 0.013),
+    "rational_polynomial": (-0.05, 0.02, 0.0006, -0.0009, 0.004, 0.25, 0.01, 0.002),
+    "equidistant": (-0.014, 0.021, -0.016, 0.004),
+}
+DISTORTED = [model for model in LENSES if model != "none"]
+
 
 def distort(camera: CameraModel, x: Array, y: Array) -> tuple[Array, Array]:
     """Returns the pixels (u, v) at which rays (x, y, 1) appear.

@@ -5,17 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from lenses import distort
+from lenses import LENSES, distort
 
 from recon3d_ros.core.camera import CameraError, CameraModel
 
 PINHOLE = CameraModel(width=640, height=360, fx=500.0, fy=480.0, cx=300.5, cy=190.25)
-LENSES = {
-    "none": (),
-    "plumb_bob": (-0.28, 0.07, 0.0011, -0.0007, 0.013),
-    "rational_polynomial": (0.42, -0.11, 0.0006, -0.0009, 0.021, 0.75, -0.05, 0.06),
-    "equidistant": (-0.014, 0.021, -0.016, 0.004),
-}
 
 
 def camera_with(model: str) -> CameraModel:

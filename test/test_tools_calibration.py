@@ -87,7 +87,7 @@ def test_the_recorded_drives_calibration_is_read(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"K": None}, "calibration.json: "),
+        ({"K": None}, "calibration.json: K has 1 numbers, expected 9"),
         ({"K": [[0.0] * 3] * 3}, "calibration.json: focal lengths are fx=0.0"),
         ({"width": "wide"}, "calibration.json: invalid literal"),
         ({"T_camera_lidar": [[1, 0], [0, 1]]}, r"T_camera_lidar has shape \(2, 2\), expected \(4, 4\)"),

@@ -61,6 +61,22 @@ def crop_to_aspect(camera: CameraModel, *, width: int, height: int, position: fl
     )
 
 
+def lens_reach(camera: CameraModel, radius: float) -> float:
+    """Returns the distance from the axis, at z = 1, up to which the distortion polynomial describes the lens.
+
+    Beyond the calibrated field of view a polynomial can turn back, and then shows a second, false picture of rays
+    that the lens never saw.
+
+    Args:
+        camera: with its distortion.
+        radius: how far to look; also the answer where the polynomial does not turn back before.
+    """
+    radii = np.linspace(0.0, radius, 4096)
+    pixels = camera.project(np.stack([radii, np.zeros_like(radii), np.ones_like(radii)], axis=1))[:, 0]
+    turns = np.flatnonzero(np.diff(pixels) <= 0)
+    return float(radii[turns[0]]) if turns.size else radius
+
+
 class Rectifier:
     """Undistorts, crops and resizes the images of one camera to the network's input, in one remap.
 
@@ -70,7 +86,7 @@ class Rectifier:
     Attributes:
         source: the camera whose images come in.
         camera: the undistorted camera of what comes out.
-        valid_mask: (height, width) bool; False where the raw image has no pixel.
+        valid_mask: (height, width) bool; False where the raw image has no pixel of that ray.
     """
 
     def __init__(self, source: CameraModel, *, width: int, height: int, crop_position: float = 0.5) -> None:
@@ -87,9 +103,9 @@ class Rectifier:
             map_u, map_v = cv2.initUndistortRectifyMap(
                 source.K, coefficients, np.eye(3), self.camera.K, size, cv2.CV_32FC1
             )
-        self.valid_mask: npt.NDArray[np.bool_] = (
-            (map_u >= -0.5) & (map_u <= source.width - 0.5) & (map_v >= -0.5) & (map_v <= source.height - 0.5)
-        )
+        inside = (map_u >= -0.5) & (map_u <= source.width - 0.5) & (map_v >= -0.5) & (map_v <= source.height - 0.5)
+        radius = np.linalg.norm(self.camera.rays()[..., :2], axis=-1)
+        self.valid_mask: npt.NDArray[np.bool_] = inside & (radius <= lens_reach(source, float(radius.max())))
         self._maps = cv2.convertMaps(map_u, map_v, cv2.CV_16SC2)
 
     def __call__(self, image: RawImage) -> npt.NDArray[np.uint8]:
