@@ -1,7 +1,7 @@
 """What a model file says of itself: the one-file contract, read without any inference run time.
 
-Every network is one ONNX file: `image` uint8 [B, h, w, 3] RGB and `focal` float32 [B] (fx in pixels at h x w) go in;
-`depth` float32 [B, h, w] metres along z and, where it has one, `confidence` float32 [B, h, w] in 0..1 come out.
+Every network is one ONNX file: `image` uint8 [B, h, w, 3] RGB and `focal` float32 [B] (fx in pixels at h x w)
+go in; `depth` float32 [B, h, w] metres along z and, where it has one, `confidence` float32 [B, h, w] in 0..1 come out.
 Normalisation, activation and focal scaling are inside the graph. `metadata_props` says the rest.
 """
 
@@ -118,14 +118,14 @@ def read_model_info(path: Path | str) -> ModelInfo:
 
 def _check_tensors(path: Path, inputs: dict[str, TensorSpec], outputs: dict[str, TensorSpec]) -> None:
     image = inputs.get("image")
-    size = image.shape[1:3] if image is not None and len(image.shape) == 4 else ("h", "w")
+    size = image.shape[1:3] if image is not None and len(image.shape) == 4 and image.shape[3] == 3 else ("h", "w")
     depth = TensorSpec("depth", "float32", ("B", *size))
     expected_inputs = [TensorSpec("image", "uint8", ("B", *size, 3)), TensorSpec("focal", "float32", ("B",))]
     confidence = TensorSpec("confidence", "float32", ("B", *size))
     _check_names(path, "input", inputs, required=expected_inputs, optional=[])
-    _check_names(path, "output", outputs, required=[depth], optional=[confidence])
     if not all(isinstance(length, int) and length > 0 for length in size):
         raise ModelError(f"{path}: input 'image' is {image}, expected a fixed height and width; {REPAIR}")
+    _check_names(path, "output", outputs, required=[depth], optional=[confidence])
 
 
 def _check_names(
@@ -150,8 +150,8 @@ def _check_metadata(path: Path, metadata: dict[str, str], graph_sha256: str) -> 
         raise ModelError(f"{path}: is_metric is '{metadata['is_metric']}', expected 'true' or 'false'; {REPAIR}")
     if metadata["sha256"] != graph_sha256:
         raise ModelError(
-            f"{path}: the graph's sha256 is {graph_sha256[:12]}..., its metadata says {metadata['sha256'][:12]}...; "
-            "the file is damaged or was changed after export"
+            f"{path}: the graph's sha256 is {graph_sha256[:12]}..., its metadata says "
+            f"{metadata['sha256'][:12]}...; the file is damaged or was changed after export"
         )
 
 

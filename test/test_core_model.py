@@ -1,0 +1,135 @@
+"""The one-file contract: what a model file says of itself, and each way to break it with its message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx_models import METADATA, write_model
+
+from recon3d_ros.core.model import METADATA_KEYS, ModelError, read_model_info
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "front.onnx"
+
+
+def test_a_model_says_what_it_is(path: Path) -> None:
+    info = read_model_info(write_model(path, height=48, width=96, has_confidence=True))
+    assert (info.name, info.version, info.is_metric) == ("tiny", "1.0", True)
+    assert (info.min_depth, info.max_depth, info.height, info.width) == (0.1, 80.0, 48, 96)
+    assert (info.training_data, info.licence, info.author) == tuple(
+        METADATA[key] for key in ("training_data", "licence", "author")
+    )
+    assert str(info.inputs["image"]) == "uint8[B,48,96,3]"
+    assert str(info.inputs["focal"]) == "float32[B]"
+    assert str(info.outputs["depth"]) == "float32[B,48,96]"
+    assert info.has_confidence
+
+
+def test_a_model_without_confidence_or_metres_says_so(path: Path) -> None:
+    info = read_model_info(write_model(path, metadata={"is_metric": "false"}))
+    assert not info.has_confidence
+    assert not info.is_metric
+
+
+def test_text_beyond_ascii_survives(path: Path) -> None:
+    assert read_model_info(write_model(path, metadata={"author": "Ada Ångström"})).author == "Ada Ångström"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_dtype": TensorProto.FLOAT},
+         r"input 'image' is float32\[B,32,64,3\], expected uint8\[B,32,64,3\]"),
+        ({"image_shape": ["B", 3, 32, 64]},
+         r"input 'image' is uint8\[B,3,32,64\], expected uint8\[B,h,w,3\]"),
+        ({"image_shape": ["B", "h", "w", 3]}, r"is uint8\[B,h,w,3\], expected a fixed height and width"),
+        ({"image_shape": [4, 32, 64, 3]}, r"is uint8\[4,32,64,3\], expected uint8\[B,32,64,3\]"),
+        ({"image_name": "input_1"}, r"has the inputs \['focal', 'input_1'\], expected \['image', 'focal'\]"),
+        ({"depth_dtype": TensorProto.FLOAT16}, r"'depth' is float16\[B,32,64\], expected float32\[B,32,64\]"),
+        ({"metadata": {"is_metric": "yes"}}, "is_metric is 'yes', expected 'true' or 'false'"),
+        ({"metadata": {"max_depth": "far"}}, "min_depth or max_depth is not a number"),
+        ({"metadata": {"max_depth": "inf"}}, r"depth range is 0.1..inf m, expected 0 <= min < max"),
+        ({"metadata": {"min_depth": "90"}}, r"depth range is 90.0..80.0 m"),
+        ({"metadata": {"min_depth": "nan"}}, r"depth range is nan..80.0 m"),
+        ({"metadata": {"sha256": "0" * 64}}, "its metadata says 000000000000...; the file is damaged"),
+    ],
+)  # fmt: skip
+def test_a_model_that_breaks_the_contract_is_refused(path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ModelError, match=f"front.onnx: .*{message}"):
+        read_model_info(write_model(path, **changes))
+
+
+@pytest.mark.parametrize("key", METADATA_KEYS)
+def test_each_missing_key_is_named(path: Path, key: str) -> None:
+    with pytest.raises(ModelError, match=f"front.onnx: metadata lacks {key};"):
+        read_model_info(write_model(path, metadata={key: None}))
+
+
+def test_a_changed_weight_is_noticed(path: Path) -> None:
+    model = onnx.load(str(write_model(path)))
+    model.graph.initializer[0].CopyFrom(
+        onnx.numpy_helper.from_array(np.float32(0.5), model.graph.initializer[0].name)
+    )
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match="the file is damaged or was changed after export"):
+        read_model_info(path)
+
+
+def test_another_networks_onnx_file_is_refused_with_its_inputs(path: Path) -> None:
+    tensor = helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 224, 224])
+    output = helper.make_tensor_value_info("prob", TensorProto.FLOAT, [1, 3, 224, 224])
+    graph = helper.make_graph([helper.make_node("Relu", ["data"], ["prob"])], "foreign", [tensor], [output])
+    onnx.save(helper.make_model(graph), str(path))
+    with pytest.raises(ModelError, match=r"has the inputs \['data'\], expected \['image', 'focal'\]"):
+        read_model_info(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "front.onnx: is empty"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "front.onnx: is not an ONNX file"),
+        (b"<html><body>404 Not Found</body></html>", "front.onnx: is not an ONNX file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "is not an ONNX file"),
+        (bytes(1000), "front.onnx: is not an ONNX file"),
+    ],
+)
+def test_a_foreign_file_is_refused(path: Path, content: bytes, message: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        read_model_info(path)
+
+
+def test_a_missing_file_and_a_folder_are_refused(path: Path) -> None:
+    with pytest.raises(ModelError, match=r"front.onnx: cannot be read \(No such file"):
+        read_model_info(path)
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_model_info(path.parent)
+
+
+def test_every_cut_of_a_model_is_refused(path: Path) -> None:
+    content = write_model(path, has_confidence=True).read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelError, match=r"front\.onnx: "):
+            read_model_info(path)
+
+
+def test_random_damage_never_escapes_as_another_error(path: Path) -> None:
+    content = np.frombuffer(write_model(path).read_bytes(), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = content.copy()
+        where = rng.integers(0, len(content), 3)
+        damaged[where] ^= rng.integers(1, 256, 3, dtype=np.uint8)
+        path.write_bytes(damaged.tobytes())
+        try:
+            read_model_info(path)
+        except ModelError:
+            continue
