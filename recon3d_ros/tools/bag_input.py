@@ -46,6 +46,7 @@ class BagSource:
         self._reader = BagReader(path)
         self._options = options
         self._topics = find_cameras(self._reader, options)
+        self.camera_names = [topics.name for topics in self._topics]
         self.length: int | None = sum(self._reader.topics[topics.image].count for topics in self._topics)
         self.notes: list[str] = []
         self.skipped: Counter[str] = Counter()

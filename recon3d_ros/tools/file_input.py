@@ -28,6 +28,7 @@ class _FileSource:
 
     def __init__(self, path: Path, options: InputOptions, length: int | None) -> None:
         self.path = path
+        self.camera_names = [options.camera_name]
         self.length = length
         self.rate_hz = DEFAULT_RATE_HZ
         self.notes: list[str] = []

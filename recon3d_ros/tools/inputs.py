@@ -68,6 +68,7 @@ class FrameSource(Protocol):
     """Frames in the order in which they were recorded.
 
     Attributes:
+        camera_names: the cameras whose frames come.
         length: how many images there are to read, None where the file does not say.
         notes: what the user should know of how it is read.
         skipped: why images could not be used, and how many; complete after iteration.
@@ -75,6 +76,7 @@ class FrameSource(Protocol):
         static_transforms: messages of /tf_static, of rosbags' classes.
     """
 
+    camera_names: list[str]
     length: int | None
     notes: list[str]
     skipped: Counter[str]
