@@ -1,8 +1,8 @@
 """What a model file says of itself: the one-file contract, read without any inference run time.
 
 Every network is one ONNX file: `image` uint8 [B, h, w, 3] RGB and `focal` float32 [B] (fx in pixels at h x w)
-go in; `depth` float32 [B, h, w] metres along z and, where it has one, `confidence` float32 [B, h, w] in 0..1 come out.
-Normalisation, activation and focal scaling are inside the graph. `metadata_props` says the rest.
+go in; `depth` float32 [B, h, w] metres along z and, where it has one, `confidence` float32 [B, h, w] in 0..1 come
+out. Normalisation, activation and focal scaling are inside the graph. `metadata_props` says the rest.
 """
 
 from __future__ import annotations
