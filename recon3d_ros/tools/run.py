@@ -128,6 +128,9 @@ def process(source: FrameSource, pipeline: DepthPipeline, folder: Path, *, cloud
         waited = time.perf_counter()
         for frame in source:
             read = time.perf_counter()
+            if not outputs:
+                for message in source.static_transforms:
+                    bag.write("/tf_static", message, frame.stamp_ns)
             if frame.camera_name not in outputs:
                 home = folder / frame.camera_name.replace("/", "_") if len(source.camera_names) > 1 else folder
                 outputs[frame.camera_name] = CameraOutput(home, bag, cloud=cloud, stride=stride)
@@ -138,8 +141,6 @@ def process(source: FrameSource, pipeline: DepthPipeline, folder: Path, *, cloud
             progress.add(frame, {"read": read - waited, **depth_frame.latency, "write": written - inferred})
             bar.update()
             waited = time.perf_counter()
-        for message in source.static_transforms if progress.frames else ():
-            bag.write("/tf_static", message, min(map(min, progress.stamps_ns.values())))
     for output in outputs.values():
         output.write_preview()
     progress.seconds = time.perf_counter() - start
