@@ -50,6 +50,7 @@ def write_model(
     image_dtype: int = TensorProto.UINT8,
     image_shape: Sequence[int | str] | None = None,
     depth_dtype: int = TensorProto.FLOAT,
+    first_operator: str = "Cast",
 ) -> Path:
     """Writes a model that keeps the one-file contract, unless an argument says otherwise; returns its path.
 
@@ -60,6 +61,7 @@ def write_model(
         has_confidence: whether there is a second output: the green channel from 0 to 1.
         image_name, image_dtype, image_shape: of the first input.
         depth_dtype: of the first output.
+        first_operator: what the first node calls itself; any other name makes a graph that nothing can run.
     """
     shape = ["B", height, width, 3] if image_shape is None else list(image_shape)
     inputs = [
@@ -73,7 +75,7 @@ def write_model(
         "focal_shape": np.array([-1, 1, 1], dtype=np.int64),
     }
     nodes = [
-        helper.make_node("Cast", [image_name], ["colour"], to=TensorProto.FLOAT),
+        helper.make_node(first_operator, [image_name], ["colour"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["colour"], ["grey"], axes=[3], keepdims=0),
         helper.make_node("Mul", ["grey", "metres_per_grey"], ["from_grey"]),
         helper.make_node("Mul", ["focal", "metres_per_focal"], ["from_focal"]),

@@ -1,0 +1,126 @@
+"""Inference run times: the right numbers, the same numbers from each, and a clear answer to what cannot run."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx_models import expected_depth, write_model
+
+from recon3d_ros.core.model import ModelError
+from recon3d_ros.core.pipeline import Engine
+from recon3d_ros.engines import BACKENDS, EngineError, load_engine
+
+INSTALLED = {name: importlib.util.find_spec(name) is not None for name in BACKENDS}
+RUNNABLE = [
+    pytest.param(name, marks=pytest.mark.skipif(not INSTALLED[name], reason=f"{name} is not installed"))
+    for name in BACKENDS
+]
+
+
+def batch(B: int, height: int = 32, width: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(B)
+    images = rng.integers(0, 256, (B, height, width, 3), dtype=np.uint8)
+    return images, rng.uniform(50, 900, B).astype(np.float32)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "front.onnx"
+
+
+def loaded(path: Path, backend: str, **changes: object) -> Engine:
+    return load_engine(write_model(path, **changes), backend, threads=1)
+
+
+@pytest.mark.parametrize("backend", RUNNABLE)
+def test_depth_is_that_of_the_formula_whatever_the_batch(path: Path, backend: str) -> None:
+    engine = loaded(path, backend)
+    for B in (1, 2, 5, 1):
+        images, focals = batch(B)
+        prediction = engine.infer(images, focals)
+        assert (prediction.depth.shape, prediction.depth.dtype) == ((B, 32, 64), np.float32)
+        np.testing.assert_allclose(prediction.depth, expected_depth(images, focals), rtol=1e-5)
+        assert prediction.confidence is None
+
+
+@pytest.mark.parametrize("backend", RUNNABLE)
+def test_confidence_is_given_where_the_model_has_it(path: Path, backend: str) -> None:
+    images, focals = batch(2, 24, 40)
+    prediction = loaded(path, backend, height=24, width=40, has_confidence=True).infer(images, focals)
+    np.testing.assert_allclose(prediction.confidence, images[..., 1] / np.float32(255), atol=1e-6)
+    np.testing.assert_allclose(prediction.depth, expected_depth(images, focals), rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", RUNNABLE)
+def test_an_answer_is_not_overwritten_by_the_next_one(path: Path, backend: str) -> None:
+    engine = loaded(path, backend, has_confidence=True)
+    images, focals = batch(2)
+    first = engine.infer(images, focals)
+    engine.infer(255 - images, focals * 2)
+    np.testing.assert_allclose(first.depth, expected_depth(images, focals), rtol=1e-5)
+    np.testing.assert_allclose(first.confidence, images[..., 1] / np.float32(255), atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", RUNNABLE)
+def test_the_engine_knows_its_model(path: Path, backend: str) -> None:
+    info = loaded(path, backend, metadata={"name": "street"}).info
+    assert (info.name, info.height, info.width, info.max_depth) == ("street", 32, 64, 80.0)
+
+
+@pytest.mark.parametrize("backend", RUNNABLE)
+@pytest.mark.parametrize(
+    ("images", "focals", "message"),
+    [
+        (
+            np.zeros((2, 32, 65, 3), np.uint8),
+            np.ones(2, np.float32),
+            r"uint8\[2, 32, 65, 3\], expected uint8\[B,32,64,3\]",
+        ),
+        (np.zeros((2, 32, 64, 3), np.float32), np.ones(2, np.float32), r"images are float32\[2, 32, 64, 3\]"),
+        (np.zeros((32, 64, 3), np.uint8), np.ones(1, np.float32), r"images are uint8\[32, 64, 3\]"),
+        (np.zeros((0, 32, 64, 3), np.uint8), np.ones(0, np.float32), r"images are uint8\[0, 32, 64, 3\]"),
+        (
+            np.zeros((2, 32, 64, 3), np.uint8),
+            np.ones(3, np.float32),
+            r"focals are float32\[3\], expected float32\[2\]",
+        ),
+        (np.zeros((2, 32, 64, 3), np.uint8), np.ones(2), r"focals are float64\[2\], expected float32\[2\]"),
+    ],
+)
+def test_a_batch_of_another_shape_is_refused(
+    path: Path, backend: str, images: np.ndarray, focals: np.ndarray, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        loaded(path, backend).infer(images, focals)
+
+
+@pytest.mark.parametrize("backend", RUNNABLE)
+def test_a_graph_that_the_run_time_cannot_run_is_refused(path: Path, backend: str) -> None:
+    write_model(path, first_operator="Teleport")
+    with pytest.raises(EngineError, match=r"front.onnx: .* refuses the model: "):
+        load_engine(path, backend)
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones(path: Path) -> None:
+    with pytest.raises(EngineError, match="backend is 'magic', expected one of onnxruntime, openvino"):
+        load_engine(write_model(path), "magic")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_backend_that_is_not_installed_says_how_to_install_it(
+    path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, backend, None)  # makes its import fail
+    monkeypatch.delitem(sys.modules, BACKENDS[backend][0], raising=False)
+    with pytest.raises(EngineError, match=f"backend '{backend}' is not installed .*; pip install {backend}"):
+        load_engine(write_model(path), backend)
+
+
+def test_a_damaged_model_is_refused_before_any_run_time_sees_it(path: Path) -> None:
+    path.write_bytes(write_model(path).read_bytes()[:-40])
+    with pytest.raises(ModelError, match=r"front\.onnx: "):
+        load_engine(path)
