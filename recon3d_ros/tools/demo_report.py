@@ -12,16 +12,17 @@ import numpy.typing as npt
 
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.camera_info import camera_from_info
+from recon3d_ros.core.cloud import back_project
 from recon3d_ros.core.encodings import decode_depth, decode_image
 from recon3d_ros.core.metrics import depth_metrics, mean_metrics
 from recon3d_ros.core.pipeline import DepthFrame
 from recon3d_ros.tools.bag_input import CameraTopics
 from recon3d_ros.tools.bags import BagReader
+from recon3d_ros.tools.depth_error import MAX_DEPTH, MIN_DEPTH, judged_pixels
 
 if TYPE_CHECKING:
     from recon3d_ros.ros.live_run import LiveRun
 
-MIN_DEPTH, MAX_DEPTH = 1.0, 80.0  # metres: the range that depth is judged in
 STAGES = ("wait", "decode", "rectify", "infer", "limit", "publish", "total")
 
 
@@ -77,20 +78,11 @@ def read_true_depth(bag: Path, camera: str) -> dict[int, DepthImage]:
 
 
 def depth_error(frame: DepthFrame, truth: DepthImage) -> dict[str, float] | None:
-    """Returns the metrics of a frame at the pixels of its true depth; None where they share no valid pixel.
-
-    A prediction of "nothing in range" counts as MAX_DEPTH; pixels without any prediction are left out.
-    """
-    rows, columns = np.nonzero((truth.depth >= MIN_DEPTH) & (truth.depth <= MAX_DEPTH))
-    true = truth.depth[rows, columns].astype(np.float64)
-    # Both cameras look through the same optical frame: a pixel is carried over along its ray.
-    u = (columns - truth.camera.cx) / truth.camera.fx * frame.camera.fx + frame.camera.cx
-    v = (rows - truth.camera.cy) / truth.camera.fy * frame.camera.fy + frame.camera.cy
-    u, v = np.rint(u).astype(int), np.rint(v).astype(int)
-    inside = (u >= 0) & (u < frame.camera.width) & (v >= 0) & (v < frame.camera.height)
-    predicted = np.minimum(frame.depth[v[inside], u[inside]], MAX_DEPTH)
-    valid = np.isfinite(predicted)
-    return depth_metrics(predicted[valid], true[inside][valid]) if valid.any() else None
+    """Returns the metrics of a frame against its true depth; None where they share no valid pixel."""
+    points = back_project(truth.depth, truth.camera.rays()).reshape(-1, 3).astype(np.float64)
+    pixels = judged_pixels(frame, points[np.isfinite(points[:, 2])], max_depth=MAX_DEPTH)
+    valid = np.isfinite(pixels.prediction)
+    return depth_metrics(pixels.prediction[valid], pixels.target[valid]) if valid.any() else None
 
 
 def frame_table(run: LiveRun, recording: Path, camera: CameraTopics) -> str:
