@@ -83,6 +83,17 @@ def test_every_import_is_declared_in_the_manifest() -> None:
     assert {ROSDEP_KEYS.get(name, name) for name in imported} - declared == set()
 
 
+def test_requirements_are_pinned_exactly_and_agree_between_the_sets() -> None:
+    pins: dict[tuple[str, str], set[str]] = {}
+    for path in sorted((ROOT / "requirements").glob("*.txt")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line and not line.startswith("#"):
+                pin = re.fullmatch(r"([a-z0-9-]+)==([0-9][0-9a-z.+]*)(?:; (.+))?", line)
+                assert pin, f"{path.name}: '{line}' is not NAME==VERSION"
+                pins.setdefault((pin[1], pin[3] or ""), set()).add(pin[2])
+    assert {name: versions for name, versions in pins.items() if len(versions) > 1} == {}
+
+
 def test_the_changelog_names_every_release() -> None:
     changelog = (ROOT / "CHANGELOG.rst").read_text(encoding="utf-8")
     headings = re.findall(r"^(Forthcoming|\d+\.\d+\.\d+ \(\d{4}-\d\d-\d\d\))\n-+$", changelog, re.MULTILINE)
@@ -96,9 +107,13 @@ def test_pip_install_lays_the_package_and_its_ros_files(tmp_path: Path) -> None:
     )
     assert missing_in(prefix) == []
     assert (prefix / "recon3d_ros" / "models" / default_model_path().name).is_file()
-    assert (prefix / "recon3d_ros" / "demo_drive" / "calibration.json").is_file()
     assert not (prefix / "training").exists()
     assert {path.name for path in (prefix / "bin").iterdir()} == {"recon3d", "depth_node"}
+    metadata = next(prefix.glob("recon3d_ros-*.dist-info")) / "METADATA"
+    required = re.findall(r"^Requires-Dist: ([\w-]+)>=[\d.]+$", metadata.read_text(encoding="utf-8"), re.MULTILINE)
+    pinned = re.findall(r"^([\w-]+)==", (ROOT / "requirements" / "runtime.txt").read_text("utf-8"), re.MULTILINE)
+    assert set(required) == set(pinned)
+    assert (prefix / "recon3d_ros" / "demo_drive" / "calibration.json").is_file()
 
 
 @needs_colcon
