@@ -186,21 +186,31 @@ def _image_through_cv_bridge(message: Image) -> RawImage | None:
     try:
         from cv_bridge import CvBridge
 
-        return RawImage(CvBridge().imgmsg_to_cv2(message, "bgr8"), "bgr")
+        image = RawImage(CvBridge().imgmsg_to_cv2(message, "bgr8"), "bgr")
     except ImportError:
         return None
     except Exception as error:  # whatever cv_bridge's C++ throws
         raise EncodingError(f"cv_bridge refuses the image, encoding '{message.encoding}': {error}") from error
+    if (image.height, image.width) != (message.height, message.width):  # it cuts where the step is too small
+        raise EncodingError(
+            f"{message.encoding} image of {message.width}x{message.height} has a step of {message.step} bytes, "
+            f"enough for {image.width} pixels only"
+        )
+    return image
 
 
 def _points_through_sensor_msgs_py(message: PointCloud2) -> npt.NDArray[np.float32]:
+    types = {field.name: field.datatype for field in message.fields}
+    what = f"cloud whose fields have the PointField datatypes {types} (x, y and z are neither FLOAT32 nor FLOAT64)"
     try:
         from sensor_msgs_py import point_cloud2
     except ImportError as error:
-        types = {field.name: field.datatype for field in message.fields}
-        raise EncodingError(
-            f"cloud's fields have the PointField datatypes {types}, expected x, y, z of FLOAT32 or FLOAT64; "
-            "sensor_msgs_py, which reads the others, is not installed"
-        ) from error
-    points = point_cloud2.read_points(message, field_names=("x", "y", "z"))
+        raise EncodingError(f"{what} needs sensor_msgs_py, which is not installed") from error
+    # read_points passes over row_step, and swaps the bytes of a big-endian message in place.
+    if message.is_bigendian or message.row_step != message.width * message.point_step:
+        raise EncodingError(f"{what} is big-endian or has padded rows, which sensor_msgs_py does not read")
+    try:
+        points = point_cloud2.read_points(message, field_names=("x", "y", "z"))
+    except (AssertionError, TypeError, ValueError) as error:
+        raise EncodingError(f"sensor_msgs_py refuses the {what}: {error}") from error
     return np.stack([points[name] for name in "xyz"], axis=-1).astype(np.float32)
