@@ -27,10 +27,6 @@ DIAGNOSTICS_PERIOD = 0.2
 OUTPUTS = {"depth/image_rect": Image, "depth/camera_info": CameraInfo, "image_rect": Image, "points": PointCloud2}
 
 
-class LiveRunError(RuntimeError):
-    """The node did not come up; the message holds its last words."""
-
-
 @dataclass
 class LiveRun:
     """What went in and what came out; times on the monotonic clock, seconds.
@@ -64,7 +60,8 @@ def play(bag: Path, camera: CameraTopics, recording: BagWriter, *, model: str, r
         log: the file that takes the node's output.
 
     Raises:
-        LiveRunError: if the node ends, or does not connect within START_SECONDS.
+        ChildProcessError: if the node ends; the message holds its last words.
+        TimeoutError: if it does not connect within START_SECONDS.
     """
     run = LiveRun()
 
@@ -87,11 +84,11 @@ def play(bag: Path, camera: CameraTopics, recording: BagWriter, *, model: str, r
             def is_connected() -> bool:
                 if process.poll() is not None:
                     last_words = "\n".join(log.read_text().splitlines()[-5:])
-                    raise LiveRunError(f"the node ended with status {process.poll()}:\n{last_words}")
+                    raise ChildProcessError(f"the node ended with status {process.poll()}:\n{last_words}")
                 return node.count_subscribers(camera.image) > 0 and all(map(node.count_publishers, outputs))
 
             if not _wait_for(is_connected, START_SECONDS):
-                raise LiveRunError(f"the node did not connect within {START_SECONDS:.0f} s; see {log}")
+                raise TimeoutError(f"the node did not connect within {START_SECONDS:.0f} s; see {log}")
             run.skipped = replay.run(on_published=run.note_published).skipped
             _wait_until_quiet(lambda: sum(len(run.arrived.get(topic, ())) for topic in outputs))
     finally:
