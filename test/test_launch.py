@@ -31,16 +31,7 @@ from recon3d_ros.ros.parameters import DepthNodeParameters  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILE = ROOT / "launch" / "recon3d.launch.py"
 TREE = ast.parse(LAUNCH_FILE.read_text(encoding="utf-8"))
-OVERRIDES = {
-    "model",
-    "backend",
-    "cameras",
-    "image_topic",
-    "camera_info_topic",
-    "compressed",
-    "autostart",
-    "use_sim_time",
-}
+NODE_ARGUMENTS = {"model", "backend", "cameras", "image_topic", "camera_info_topic", "compressed", "autostart"}
 WAIT_SECONDS = 20.0
 
 
