@@ -15,6 +15,7 @@ from typing import Any
 
 import rclpy
 from builtin_interfaces.msg import Time
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -25,6 +26,9 @@ from recon3d_ros.tools.bags import BagError, BagReader, BagTopic
 
 CLOCK_PERIOD = 0.01  # seconds; 100 Hz, as dense as the timers of a node usually are
 DEPTH = 10
+# DDS matches each side by itself. A subscriber that the publisher has found may not have found the publisher yet,
+# and then loses the first messages in spite of reliable delivery.
+SETTLE_SECONDS = 0.5
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 OnPublished = Callable[[str, int, float], None]
@@ -114,6 +118,7 @@ class BagReplay:
             if time.monotonic() > end or not self._node.context.ok():
                 return False
             time.sleep(0.02)
+        time.sleep(SETTLE_SECONDS)
         return True
 
     def run(self, *, loop: bool = False, on_published: OnPublished | None = None) -> ReplaySummary:
@@ -124,9 +129,17 @@ class BagReplay:
             on_published: called for each message with its topic in the bag, its stamp in nanoseconds (of the
                 header where it has one, else of the recording), and time.monotonic() as it was handed to DDS.
         """
-        while self._play_once(on_published) and loop:
-            pass
+        try:
+            while self._play_once(on_published) and loop:
+                pass
+        except RuntimeError:
+            # Shutting down between a check and a publication is the usual end of a loop.
+            if self._node.context.ok():
+                raise
         self.summary.damage = list(self._reader.damage)
+        if self._node.context.ok():
+            for publisher in self._publishers.values():
+                publisher.wait_for_all_acked(Duration(seconds=SETTLE_SECONDS))
         return self.summary
 
     def _play_once(self, on_published: OnPublished | None) -> bool:
