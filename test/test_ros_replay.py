@@ -245,5 +245,5 @@ def test_the_command_plays_a_bag_and_says_what_it_did(tmp_path: Path, capsys: py
     bag = write_bag(tmp_path / "bag", camera_messages(3))
     assert cli.main(["replay", str(bag), "--rate", "5", "--delay", "0", "--wait-for-subscribers", "0.1"]) == 0
     out = capsys.readouterr().out
-    assert "nobody subscribed within 0.1 s" in out
+    assert "nobody subscribed to an image within 0.1 s" in out
     assert "played: 3 on /camera/image_raw" in out and "no message was later than" in out

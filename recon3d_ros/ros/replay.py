@@ -109,12 +109,12 @@ class BagReplay:
             self._stamped.add(topic.name)
 
     def wait_for_subscribers(self, timeout: float) -> bool:
-        """Waits until somebody subscribes to each image topic; returns False after `timeout` seconds without."""
+        """Waits until somebody subscribes to an image topic; returns False after `timeout` seconds without."""
         images = [
             self._publishers[name] for name in self._publishers if self._reader.topics[name].type in IMAGE_TYPES
         ]
         end = time.monotonic() + timeout
-        while not all(publisher.get_subscription_count() for publisher in images):
+        while not any(publisher.get_subscription_count() for publisher in images):
             if time.monotonic() > end or not self._node.context.ok():
                 return False
             time.sleep(0.02)

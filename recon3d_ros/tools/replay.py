@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--delay", type=float, default=1.0, metavar="SECONDS", help="before the first message")
     parser.add_argument(
         "--wait-for-subscribers", type=float, default=0.0, metavar="SECONDS",
-        help="wait this long at most until somebody subscribes to each image topic",
+        help="wait this long at most until somebody subscribes to an image topic",
     )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
         for topic, reason in replay.summary.skipped.items():
             print(f"skipped: {topic}: {reason}")
         if args.wait_for_subscribers and not replay.wait_for_subscribers(args.wait_for_subscribers):
-            print(f"nobody subscribed within {args.wait_for_subscribers:g} s; playing all the same")
+            print(f"nobody subscribed to an image within {args.wait_for_subscribers:g} s; playing all the same")
         time.sleep(args.delay)
         summary = replay.run(loop=args.loop)
     for topic, count in summary.published.items():
