@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from array import array
 
 import cv2
@@ -236,32 +237,53 @@ def test_the_exif_orientation_of_a_jpeg_is_not_applied() -> None:
     np.testing.assert_array_equal(image.data, decode_compressed(plain).data)
 
 
-def huge_png() -> bytes:
-    """Returns a PNG whose header claims 60000 x 60000 pixels."""
+def test_fill_bytes_before_a_jpeg_marker_are_passed_over() -> None:
+    content = encoded(".jpg", smooth_image())
+    assert decode_compressed(content[:2] + b"\xff\xff" + content[2:]).data.shape == (40, 60, 3)
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """Returns a PNG whose header states another size than it has."""
     content = bytearray(encoded(".png", smooth_image()))
-    content[16:24] = struct.pack(">II", 60000, 60000)
+    content[16:24] = struct.pack(">II", width, height)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     return bytes(content)
 
 
 JPEG, PNG = encoded(".jpg", smooth_image()), encoded(".png", smooth_image())
 
 
-@pytest.mark.parametrize(
-    ("data", "format", "message"),
-    [
-        (b"", "jpeg", "compressed image has no bytes"),
-        (b"BM6\x00\x00\x00", "bmp", r"\(format 'bmp'\) begins with 42 4d 36 00, expected JPEG or PNG"),
-        (JPEG[:10], "jpeg", "is cut off in its header, after 10 bytes"),
-        (PNG[:20], "png", "is cut off in its header, after 20 bytes"),
-        (JPEG[: len(JPEG) // 2], "jpeg", "of 60x40 is cut off after .* no EOI at its end"),
-        (PNG[: len(PNG) // 2], "png", "of 60x40 is cut off after .* no IEND at its end"),
-        (JPEG[:2] + b"\x00" * 40 + JPEG[42:], "jpeg", "is damaged at byte 2: no JPEG marker there"),
-        (PNG[:60] + bytes(40) + PNG[100:], "png", "60x40 image of .* is damaged and cannot be decoded"),
-        (huge_png(), "png", f"image is 60000x60000, more than {MAX_PIXELS} pixels"),
-        (PNG, "16UC1; compressedDepth png", "a depth image; subscribe to the camera's colour topic"),
-    ],
-)
-def test_a_malformed_file_is_refused_and_the_reason_given(data: bytes, format: str, message: str) -> None:
+BAD_FILES = {
+    "empty": (b"", "jpeg", "compressed image has no bytes"),
+    "bmp": (b"BM6\x00\x00\x00", "bmp", r"\(format 'bmp'\) begins with 42 4d 36 00, expected JPEG or PNG"),
+    "jpeg cut in its header": (JPEG[:10], "jpeg", "is cut off in its header, after 10 bytes"),
+    "png cut in its header": (PNG[:20], "png", "is cut off in its header, after 20 bytes"),
+    "half a jpeg": (JPEG[: len(JPEG) // 2], "jpeg", "of 60x40 is cut off after .* no EOI at its end"),
+    "half a png": (PNG[: len(PNG) // 2], "png", "of 60x40 is cut off after .* no IEND at its end"),
+    "jpeg header of zeros": (
+        JPEG[:2] + bytes(40) + JPEG[42:],
+        "jpeg",
+        "is damaged at byte 2: no JPEG marker there",
+    ),
+    "png with a hole": (
+        PNG[:60] + bytes(40) + PNG[100:],
+        "png",
+        "60x40 image of .* is damaged and cannot be decoded",
+    ),
+    "png of 3.6 gigapixels": (png_that_claims(60000, 60000), "png", f"60000x60000, more than {MAX_PIXELS} pixels"),
+    "png wider than OpenCV takes": (png_that_claims(2**21, 1), "png", "2097152x1 image .* is damaged"),
+    "png with rows missing": (
+        png_that_claims(60, 50),
+        "png",
+        "60x50 image of .* is damaged and cannot be decoded",
+    ),
+    "depth image": (PNG, "16UC1; compressedDepth png", "a depth image; subscribe to the camera's colour topic"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_malformed_file_is_refused_and_the_reason_given(name: str) -> None:
+    data, format, message = BAD_FILES[name]
     with pytest.raises(EncodingError, match=message):
         decode_compressed(data, format)
 

@@ -98,7 +98,9 @@ def test_another_networks_onnx_file_is_refused_with_its_inputs(path: Path) -> No
         (b"<html><body>404 Not Found</body></html>", "front.onnx: is not an ONNX file"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "is not an ONNX file"),
         (bytes(1000), "front.onnx: is not an ONNX file"),
+        (b"\xff" * 1000, "front.onnx: is not an ONNX file"),
     ],
+    ids=["empty", "png", "html", "git-lfs pointer", "zeros", "ones"],
 )
 def test_a_foreign_file_is_refused(path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)

@@ -105,6 +105,17 @@ def test_a_graph_that_the_run_time_cannot_run_is_refused(path: Path, backend: st
         load_engine(path, backend)
 
 
+@pytest.mark.parametrize("backend", RUNNABLE)
+def test_a_batch_that_the_graph_does_not_take_is_reported(path: Path, backend: str) -> None:
+    engine = loaded(path, backend, image_shape=[1, 32, 64, 3])
+    images, focals = batch(3)
+    np.testing.assert_allclose(
+        engine.infer(images[:1], focals[:1]).depth, expected_depth(images[:1], focals[:1]), rtol=1e-5
+    )
+    with pytest.raises(EngineError, match=r"tiny: .* failed on a batch of 3: "):
+        engine.infer(images, focals)
+
+
 def test_an_unknown_backend_is_refused_with_the_known_ones(path: Path) -> None:
     with pytest.raises(EngineError, match="backend is 'magic', expected one of onnxruntime, openvino"):
         load_engine(write_model(path), "magic")
