@@ -23,6 +23,10 @@ from recon3d_ros.tools.preview import (
 CAMERA = CameraModel(width=160, height=60, fx=80.0, fy=80.0, cx=70.0, cy=25.0)
 
 
+# What the view from above makes of the colours (200, 40, 10) and (1, 250, 2): two thirds, and a third of white.
+RED, GREEN = (217, 111, 91), (85, 251, 85)
+
+
 def make_frame(depth: float, *, color: tuple[int, int, int] = (200, 40, 10)) -> DepthFrame:
     image = np.full((CAMERA.height, CAMERA.width, 3), color, dtype=np.uint8)
     return DepthFrame(image, np.full((CAMERA.height, CAMERA.width), depth, np.float32), None, CAMERA, {})
@@ -54,7 +58,7 @@ def test_colours_do_not_depend_on_what_else_is_in_the_picture() -> None:
 
 def test_from_above_a_wall_at_20_metres_is_drawn_half_way_up_in_its_own_colour() -> None:
     view = top_view(make_frame(20.0))
-    is_wall = (view == (200, 40, 10)).all(axis=-1)
+    is_wall = (view == RED).all(axis=-1)
     rows, columns = np.nonzero(is_wall)
     scale = PANEL_HEIGHT / 40.0
     assert set(np.unique(rows)) <= {round(PANEL_HEIGHT - 1 - 20 * scale), int(PANEL_HEIGHT - 1 - 20 * scale)}
@@ -66,7 +70,7 @@ def test_from_above_a_wall_at_20_metres_is_drawn_half_way_up_in_its_own_colour()
 def test_points_beyond_the_picture_and_invalid_ones_are_left_out() -> None:
     for depth in (41.0, 1000.0, np.inf, np.nan):
         view = top_view(make_frame(depth))
-        assert not (view == (200, 40, 10)).all(axis=-1).any()
+        assert not (view == RED).all(axis=-1).any()
         assert (view == GROUND_COLOR).all(axis=-1).mean() > 0.8
 
 
@@ -74,8 +78,8 @@ def test_of_two_points_above_each_other_the_higher_is_seen() -> None:
     frame = make_frame(10.0)
     frame.image[: CAMERA.height // 2] = (1, 250, 2)
     view = top_view(frame)
-    assert (view == (1, 250, 2)).all(axis=-1).any()
-    assert not (view == (200, 40, 10)).all(axis=-1).any()
+    assert (view == GREEN).all(axis=-1).any()
+    assert not (view == RED).all(axis=-1).any()
 
 
 def test_each_frame_is_a_row_of_three_panels() -> None:

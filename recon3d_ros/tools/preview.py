@@ -19,7 +19,7 @@ GAP = 6
 # linear in inverse depth leaves everything beyond 10 m in one colour.
 NEAR, FAR = 2.0, 80.0  # metres
 LEGEND = (2, 5, 10, 20, 40, 80)  # metres
-SKY = (96, 72, 56)  # RGB, as all colours here
+SKY = (56, 72, 96)  # RGB, as all colours here
 INVALID = (0, 0, 0)
 AHEAD, ASIDE = 40.0, 25.0  # metres shown from above: forward, and to each side
 GROUND_COLOR = (28, 30, 34)
@@ -101,10 +101,10 @@ def top_view(frame: DepthFrame) -> Picture:
         is_inside = (points[:, 2] < AHEAD) & (np.abs(points[:, 0]) < ASIDE)
     points, colors = points[is_inside], colors[is_inside]
     order = np.argsort(-points[:, 1], kind="stable")  # y points down: what is higher is drawn later
-    columns = (width / 2 + points[order, 0] * scale).astype(int)
-    rows = (PANEL_HEIGHT - 1 - points[order, 2] * scale).astype(int)
-    is_drawn = (rows >= 0) & (columns < width)
-    view[rows[is_drawn], columns[is_drawn]] = colors[order][is_drawn]
+    points, colors = points[order], colors[order] // 3 * 2 + 85  # lighter, to stand out from the ground
+    columns = (width / 2 + points[:, 0] * scale).astype(int)
+    rows = (PANEL_HEIGHT - 1 - points[:, 2] * scale).astype(int)
+    view[rows.clip(0), columns.clip(0, width - 1)] = colors
 
     tip = (width // 2, PANEL_HEIGHT - 12)
     base = ((width // 2 - 6, PANEL_HEIGHT - 1), (width // 2 + 6, PANEL_HEIGHT - 1))
