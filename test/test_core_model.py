@@ -50,6 +50,7 @@ def test_text_beyond_ascii_survives(path: Path) -> None:
          r"input 'image' is uint8\[B,3,32,64\], expected uint8\[B,h,w,3\]"),
         ({"image_shape": ["B", "h", "w", 3]}, r"is uint8\[B,h,w,3\], expected a fixed height and width"),
         ({"image_shape": [4, 32, 64, 3]}, r"is uint8\[4,32,64,3\], expected uint8\[B,32,64,3\]"),
+        ({"image_shape": [1, 32, 64, 3]}, r"is uint8\[1,32,64,3\], expected uint8\[B,32,64,3\]"),
         ({"image_name": "input_1"}, r"has the inputs \['focal', 'input_1'\], expected \['image', 'focal'\]"),
         ({"depth_dtype": TensorProto.FLOAT16}, r"'depth' is float16\[B,32,64\], expected float32\[B,32,64\]"),
         ({"metadata": {"is_metric": "yes"}}, "is_metric is 'yes', expected 'true' or 'false'"),
@@ -78,6 +79,19 @@ def test_a_changed_weight_is_noticed(path: Path) -> None:
     )
     onnx.save(model, str(path))
     with pytest.raises(ModelError, match="the file is damaged or was changed after export"):
+        read_model_info(path)
+
+
+def test_weights_in_another_file_are_refused(path: Path) -> None:
+    model = onnx.load(str(write_model(path)))
+    onnx.save(model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    with pytest.raises(ModelError, match="its weights are in another file; one file is one model"):
+        read_model_info(path)
+
+
+def test_a_second_graph_cannot_hide_behind_the_verified_one(path: Path) -> None:
+    path.write_bytes(write_model(path).read_bytes() * 2)
+    with pytest.raises(ModelError, match="two graphs"):
         read_model_info(path)
 
 

@@ -87,7 +87,7 @@ def read_model_info(path: Path | str) -> ModelInfo:
         graph, metadata = _read_model_proto(data)
         inputs, outputs = _read_graph_io(graph)
     except (IndexError, ValueError) as error:
-        raise ModelError(f"{path}: is not an ONNX file, or is cut off ({error}); {REPAIR}") from error
+        raise ModelError(f"{path}: is not an ONNX file that can be used ({error}); {REPAIR}") from error
     if not graph:
         raise ModelError(f"{path}: is not an ONNX file (no graph in it); {REPAIR}")
     _check_tensors(path, inputs, outputs)
@@ -137,8 +137,8 @@ def _check_names(
         raise ModelError(f"{path}: has the {kind}s {sorted(found)}, expected {names}; {REPAIR}")
     for name, spec in found.items():
         wanted = allowed[name]
-        is_batch = bool(spec.shape) and (isinstance(spec.shape[0], str) or spec.shape[0] == 1)
-        if spec.dtype != wanted.dtype or spec.shape[1:] != wanted.shape[1:] or not is_batch:
+        is_batched = bool(spec.shape) and isinstance(spec.shape[0], str)
+        if spec.dtype != wanted.dtype or spec.shape[1:] != wanted.shape[1:] or not is_batched:
             raise ModelError(f"{path}: {kind} '{name}' is {spec}, expected {wanted}; {REPAIR}")
 
 
@@ -160,6 +160,8 @@ def _read_model_proto(data: bytes) -> tuple[bytes, dict[str, str]]:
     graph, metadata = b"", {}
     for field, value in _fields(data):
         if field == 7 and isinstance(value, bytes):
+            if graph:
+                raise ValueError("it holds two graphs, of which only one could be verified")
             graph = value
         elif field == 14 and isinstance(value, bytes):
             pair = {number: item for number, item in _fields(value) if isinstance(item, bytes)}
@@ -168,10 +170,17 @@ def _read_model_proto(data: bytes) -> tuple[bytes, dict[str, str]]:
 
 
 def _read_graph_io(graph: bytes) -> tuple[dict[str, TensorSpec], dict[str, TensorSpec]]:
-    """Returns GraphProto.input (field 11) and GraphProto.output (field 12) by name."""
+    """Returns GraphProto.input (field 11) and GraphProto.output (field 12) by name.
+
+    Raises:
+        ValueError: if the bytes are damaged, or an initializer (field 5) has its weights in another file
+            (TensorProto.external_data, field 13), which the graph's hash would not cover.
+    """
     inputs: dict[str, TensorSpec] = {}
     outputs: dict[str, TensorSpec] = {}
     for field, value in _fields(graph):
+        if field == 5 and any(number == 13 for number, _ in _fields(_message(value))):
+            raise ValueError("its weights are in another file; one file is one model")
         if field in (11, 12) and isinstance(value, bytes):
             spec = _read_value_info(value)
             (inputs if field == 11 else outputs)[spec.name] = spec

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
 from recon3d_ros.core.camera import CameraError, CameraModel
-from recon3d_ros.core.camera_info import camera_from_info
+from recon3d_ros.core.camera_info import camera_from_info, check_image_size
 from recon3d_ros.core.cloud import back_project, dense_points
 from recon3d_ros.core.pipeline import DepthFrame
 from recon3d_ros.core.preprocess import RawImage
@@ -132,12 +132,10 @@ class CameraPort:
             topic = self._subscriptions[1].topic_name
             raise FrameError("no_camera_info", f"no CameraInfo on {topic} yet; depth needs the focal length")
         camera = self._camera
-        if (image.width, image.height) != (camera.width, camera.height):
-            raise FrameError(
-                "camera_info_mismatch",
-                f"image is {image.width}x{image.height}, its CameraInfo {camera.width}x{camera.height}; "
-                "the driver publishes the calibration of another resolution",
-            )
+        try:
+            check_image_size(camera, image)
+        except CameraError as error:
+            raise FrameError("camera_info_mismatch", str(error)) from error
         if message.header.frame_id != self._camera_frame:
             raise FrameError(
                 "camera_info_mismatch",
