@@ -102,9 +102,9 @@ def top_view(frame: DepthFrame) -> Picture:
     points, colors = points[is_inside], colors[is_inside]
     order = np.argsort(-points[:, 1], kind="stable")  # y points down: what is higher is drawn later
     points, colors = points[order], colors[order] // 3 * 2 + 85  # lighter, to stand out from the ground
-    columns = (width / 2 + points[:, 0] * scale).astype(int)
-    rows = (PANEL_HEIGHT - 1 - points[:, 2] * scale).astype(int)
-    view[rows.clip(0), columns.clip(0, width - 1)] = colors
+    columns = (width / 2 + points[:, 0] * scale).astype(int)[:, None] + (0, 1, 0, 1)
+    rows = (PANEL_HEIGHT - 1 - points[:, 2] * scale).astype(int)[:, None] + (0, 0, -1, -1)
+    view[rows.clip(0), columns.clip(0, width - 1)] = colors[:, None]
 
     tip = (width // 2, PANEL_HEIGHT - 12)
     base = ((width // 2 - 6, PANEL_HEIGHT - 1), (width // 2 + 6, PANEL_HEIGHT - 1))
