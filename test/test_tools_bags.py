@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import sqlite3
 import struct
 from pathlib import Path
 
@@ -119,6 +121,50 @@ def test_damage_inside_a_file_is_said_with_the_number_of_messages(tmp_path: Path
         count = len(list(reader.messages()))
         assert 0 < count < 400
         assert f"{count} messages" in reader.damage[0] and "of 400" in reader.damage[0]
+
+
+def write_humble_bag(folder: Path, *, journal_mode: str = "delete") -> sqlite3.Connection:
+    """Writes a bag as Humble's recorder leaves it: without type definitions; returns the open database."""
+    folder.mkdir()
+    database = sqlite3.connect(folder / "bag_0.db3")
+    database.execute(f"PRAGMA journal_mode={journal_mode}")
+    database.execute(
+        "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT, type TEXT, serialization_format TEXT, "
+        "offered_qos_profiles TEXT)"
+    )
+    database.execute(
+        "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLOB)"
+    )
+    database.execute("CREATE INDEX timestamp_idx ON messages (timestamp ASC)")
+    topics = {"/camera/image_raw": 1, "/camera/camera_info": 2}
+    messages = camera_messages(4)
+    for topic, number in topics.items():
+        kind = next(message.__msgtype__ for name, message, _ in messages if name == topic)
+        database.execute("INSERT INTO topics VALUES(?, ?, ?, 'cdr', '')", (number, topic, kind))
+    for topic, message, stamp in messages:
+        data = bytes(STORE.serialize_cdr(message, message.__msgtype__))
+        row = (topics[topic], stamp, data)
+        database.execute("INSERT INTO messages(topic_id, timestamp, data) VALUES(?, ?, ?)", row)
+    database.commit()
+    return database
+
+
+def test_a_bag_of_humble_which_has_no_type_definitions_is_read(tmp_path: Path) -> None:
+    write_humble_bag(tmp_path / "bag").close()
+    with BagReader(tmp_path / "bag") as reader:
+        messages = list(reader.messages())
+        assert len(messages) == 8 and not reader.damage
+        assert reader.deserialise(messages[0]).encoding == "bgr8"
+
+
+def test_messages_that_are_only_in_the_write_ahead_log_of_a_killed_recorder_are_read(tmp_path: Path) -> None:
+    recorder = write_humble_bag(tmp_path / "recorded", journal_mode="wal")
+    shutil.copytree(tmp_path / "recorded", tmp_path / "killed")
+    recorder.close()
+    assert (tmp_path / "killed" / "bag_0.db3-wal").stat().st_size > 0
+    with BagReader(tmp_path / "killed") as reader:
+        assert len(list(reader.messages())) == 8
+        assert "the recorder was killed" in reader.damage[0]
 
 
 def test_a_bag_with_a_type_that_nobody_knows_is_read(tmp_path: Path) -> None:

@@ -21,6 +21,10 @@ class WholeFile:
     """
 
     def __init__(self, path: Path) -> None:
+        folder = path if path.is_dir() else path.parent
+        if any(log.stat().st_size for log in folder.glob("*.db3-wal")):
+            # rosbags reads the database without its log, and would silently miss what is only there.
+            raise OSError("its write-ahead log was not merged: the recorder was killed")
         self._reader = Reader(path)
         self._reader.open()
         self.counts: Counter[str] = Counter()

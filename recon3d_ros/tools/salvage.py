@@ -99,8 +99,8 @@ def _string(data: bytes, offset: int) -> str:
 
 def _sqlite3_messages(path: Path) -> Iterator[BagMessage]:
     """Yields the messages whose pages are there, in the order in which they were written."""
-    has_journal = path.with_name(path.name + "-wal").exists()
-    mode = "mode=ro" if has_journal else "mode=ro&immutable=1"
+    has_log = path.with_name(path.name + "-wal").exists()
+    mode = "mode=ro" if has_log else "mode=ro&immutable=1"
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
     try:
         # Without this SQLite refuses every query on a file that is shorter than its header says.
