@@ -71,7 +71,7 @@ def run(args: argparse.Namespace, payload: str, variables: dict[str, str]) -> li
     receiver = subprocess.Popen([*command, "--role", "receive"], env=environment, stdout=subprocess.PIPE)
     subprocess.run([*command, "--role", "send"], env=environment, check=True)
     output, _ = receiver.communicate()
-    return json.loads(output)
+    return json.loads(output.splitlines()[-1])  # Fast DDS writes its errors to stdout
 
 
 def send(args: argparse.Namespace) -> None:
