@@ -59,7 +59,9 @@ def make_lighting(rng: np.random.Generator) -> Lighting:
     """Returns random weather: half of the time sunny, half overcast."""
     sunny = rng.uniform() < 0.5
     elevation, azimuth = np.radians(rng.uniform(12, 70)), rng.uniform(0, 2 * np.pi)
-    direction = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    direction = np.array(
+        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
+    )
     warm = np.array([1.0, 0.93, 0.82]) ** (1.5 - np.sin(elevation))
     if sunny:
         sun = warm * rng.uniform(1.2, 3.2)

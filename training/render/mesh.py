@@ -145,9 +145,7 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
     )
 
 
-def place(
-    mesh: Mesh, position: Sequence[float], yaw: float = 0.0, scale: float = 1.0, pitch: float = 0.0
-) -> Mesh:
+def place(mesh: Mesh, position: Sequence[float], yaw: float = 0.0, scale: float = 1.0, pitch: float = 0.0) -> Mesh:
     """Returns the mesh scaled, pitched about y (nose down positive), turned about z, then moved; texture kept."""
     c, s = np.cos(yaw), np.sin(yaw)
     turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

@@ -16,7 +16,9 @@ def _clothes(rng: np.random.Generator) -> np.ndarray:
     return base if rng.uniform() < 0.7 else rng.uniform(0.02, 0.6, 3)
 
 
-def _limb(rng: np.random.Generator, joints: list[tuple[float, float, float]], radii: list[float], colour: np.ndarray) -> Mesh:
+def _limb(
+    rng: np.random.Generator, joints: list[tuple[float, float, float]], radii: list[float], colour: np.ndarray
+) -> Mesh:
     """Returns an arm or a leg through its joints."""
     return tube(np.array(joints), radii, Material.CLOTH, colour, sides=6)
 
@@ -25,7 +27,13 @@ def _upper_body(rng: np.random.Generator, hip: float, lean: float) -> list[Mesh]
     """Returns torso, head and arms above a hip height."""
     shirt, skin = _clothes(rng), SKIN[rng.integers(3)]
     shoulder = (lean, 0, hip + 0.55)
-    torso = tube(np.array([(0, 0, hip - 0.1), (lean * 0.5, 0, hip + 0.25), shoulder, (lean, 0, hip + 0.64)]), [0.15, 0.15, 0.19, 0.07], Material.CLOTH, shirt, sides=8)
+    torso = tube(
+        np.array([(0, 0, hip - 0.1), (lean * 0.5, 0, hip + 0.25), shoulder, (lean, 0, hip + 0.64)]),
+        [0.15, 0.15, 0.19, 0.07],
+        Material.CLOTH,
+        shirt,
+        sides=8,
+    )
     hair = rng.uniform(0.01, 0.2) * np.array([1, 0.75, 0.5])
     head = (lean * 1.15, 0, hip + 0.8)
     parts = [
@@ -35,7 +43,18 @@ def _upper_body(rng: np.random.Generator, hip: float, lean: float) -> list[Mesh]
     ]
     for side in (-1, 1):
         swing = rng.uniform(-0.2, 0.25) + lean
-        parts.append(_limb(rng, [(lean, side * 0.2, hip + 0.52), (swing * 0.6 + lean * 0.5, side * 0.25, hip + 0.24), (swing + lean, side * 0.23, hip + 0.02 + max(lean, 0))], [0.055, 0.045, 0.035], shirt))
+        parts.append(
+            _limb(
+                rng,
+                [
+                    (lean, side * 0.2, hip + 0.52),
+                    (swing * 0.6 + lean * 0.5, side * 0.25, hip + 0.24),
+                    (swing + lean, side * 0.23, hip + 0.02 + max(lean, 0)),
+                ],
+                [0.055, 0.045, 0.035],
+                shirt,
+            )
+        )
     return parts
 
 
@@ -46,9 +65,23 @@ def person(rng: np.random.Generator) -> Mesh:
     parts = _upper_body(rng, hip, 0.0)
     for side in (-1, 1):
         foot = side * stride
-        parts.append(_limb(rng, [(0, side * 0.09, hip), (foot * 0.6 + 0.04, side * 0.09, 0.45), (foot, side * 0.09, 0.06), (foot + 0.14, side * 0.09, 0.03)], [0.09, 0.065, 0.045, 0.04], trousers))
+        parts.append(
+            _limb(
+                rng,
+                [
+                    (0, side * 0.09, hip),
+                    (foot * 0.6 + 0.04, side * 0.09, 0.45),
+                    (foot, side * 0.09, 0.06),
+                    (foot + 0.14, side * 0.09, 0.03),
+                ],
+                [0.09, 0.065, 0.045, 0.04],
+                trousers,
+            )
+        )
     if rng.uniform() < 0.25:
-        parts.append(blob((-0.18, 0, hip + 0.35), (0.1, 0.15, 0.22), Material.CLOTH, _clothes(rng), rng, roughness=0.1))
+        parts.append(
+            blob((-0.18, 0, hip + 0.35), (0.1, 0.15, 0.22), Material.CLOTH, _clothes(rng), rng, roughness=0.1)
+        )
     return place(merge(parts), (0, 0, 0), 0.0, rng.uniform(0.9, 1.13))
 
 
@@ -58,7 +91,12 @@ def rider(rng: np.random.Generator) -> Mesh:
     parts = _upper_body(rng, 0.95, rng.uniform(0.12, 0.3))
     for side in (-1, 1):
         knee, foot = rng.uniform(0.15, 0.4), rng.uniform(0.15, 0.4)
-        parts.append(_limb(rng, [(0, side * 0.1, 0.95), (0.3, side * 0.12, 0.5 + knee), (0.12, side * 0.12, foot)], [0.08, 0.06, 0.045], trousers))
+        parts.append(
+            _limb(
+                rng,
+                [(0, side * 0.1, 0.95), (0.3, side * 0.12, 0.5 + knee), (0.12, side * 0.12, foot)],
+                [0.08, 0.06, 0.045],
+                trousers,
+            )
+        )
     return place(merge(parts), (-0.2, 0, 0))
-
-

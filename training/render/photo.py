@@ -9,16 +9,22 @@ import numpy.typing as npt
 from training.render.mesh import Array
 
 
-def develop(radiance: Array, rng: np.random.Generator, *, varied: bool = True) -> npt.NDArray[np.uint8]:
+def exposure_key(radiance: Array) -> float:
+    """Returns the geometric mean of the radiance (H, W, 3) below the sky, which exposure aims at."""
+    lower = radiance.mean(axis=2)[len(radiance) // 3 :]
+    return float(np.exp(np.log(lower + 1e-3).mean()))
+
+
+def develop(radiance: Array, rng: np.random.Generator, *, key: float | None = None) -> npt.NDArray[np.uint8]:
     """Returns an image (H, W, 3) uint8 RGB of linear radiance (H, W, 3).
 
     Args:
-        varied: draw exposure, colour cast, blur, noise and compression; otherwise a good steady camera.
+        key: the exposure of a good, steady camera; without one, exposure, colour cast, blur, noise and
+            compression are drawn.
     """
     H, W, _ = radiance.shape
-    luminance = radiance.mean(axis=2)
-    lower = luminance[H // 3 :]
-    key = np.exp(np.log(lower + 1e-3).mean()) if varied else 0.16
+    varied = key is None
+    key = exposure_key(radiance) if key is None else key
     stops = rng.normal(0, 0.5) if varied else 0.0
     image = radiance * np.float32(0.17 / key * 2**stops)
     if varied:
@@ -26,7 +32,11 @@ def develop(radiance: Array, rng: np.random.Generator, *, varied: bool = True) -
         v, u = np.mgrid[-1 : 1 : H * 1j, -1 : 1 : W * 1j].astype(np.float32)
         image = image * (1 - rng.uniform(0, 0.3) * (u * u + 0.3 * v * v) / 1.3)[:, :, None]
     knee = rng.uniform(0.5, 1.0) if varied else 0.8
-    image = np.where(image < knee, image, knee + (1 - knee) * (1 - np.exp(-np.maximum(image - knee, 0) / (1 - knee + 1e-3) * 0.7)))
+    image = np.where(
+        image < knee,
+        image,
+        knee + (1 - knee) * (1 - np.exp(-np.maximum(image - knee, 0) / (1 - knee + 1e-3) * 0.7)),
+    )
     sigma = rng.uniform(0.25, 0.75) if varied else 0.4
     image = cv2.GaussianBlur(np.clip(image, 0, 1).astype(np.float32), (0, 0), sigma)
     noise = rng.uniform(0.002, 0.02) if varied else 0.003

@@ -35,7 +35,9 @@ class Pinhole:
 
     def rays(self, u: Array, v: Array) -> Array:
         """Returns world directions (N, 3) through pixels; a step of one along them is one metre of depth."""
-        local = np.stack([(u - self.K[0, 2]) / self.K[0, 0], (v - self.K[1, 2]) / self.K[1, 1], np.ones_like(u)], axis=1)
+        local = np.stack(
+            [(u - self.K[0, 2]) / self.K[0, 0], (v - self.K[1, 2]) / self.K[1, 1], np.ones_like(u)], axis=1
+        )
         return (local @ self.T_world_camera[:3, :3].T).astype(np.float32)
 
     def pixels(self) -> tuple[Array, Array]:
@@ -66,7 +68,15 @@ class Caster:
         return (np.asarray(hit) < 0).astype(np.float32)
 
 
-def _surface(mesh: Mesh, triangle: np.ndarray, bary: Array, points: Array, view: Array, footprint: Array, section: CrossSection) -> Surface:
+def _surface(
+    mesh: Mesh,
+    triangle: np.ndarray,
+    bary: Array,
+    points: Array,
+    view: Array,
+    footprint: Array,
+    section: CrossSection,
+) -> Surface:
     """Returns what the rays hit, with normals turned towards the viewer."""
     weights = np.stack([1 - bary.sum(axis=1), bary[:, 0], bary[:, 1]], axis=1)
     normals = (mesh.normals[triangle] * weights[:, :, None]).sum(axis=1)
@@ -117,7 +127,16 @@ def _smooth(openness: Array, depth: Array) -> Array:
     return np.clip(mean(slope) * guide + mean(mean_open - slope * mean_guide), 0, 1)
 
 
-def render(caster: Caster, camera: Pinhole, section: CrossSection, lighting: Lighting, rng: np.random.Generator) -> tuple[Array, Array]:
+def cast_depth(caster: Caster, camera: Pinhole) -> Array:
+    """Returns depth (H, W) in metres along z at the pixel centres, inf for sky."""
+    rays = camera.rays(*camera.pixels())
+    origin = camera.T_world_camera[:3, 3].astype(np.float32)
+    return caster.cast(np.tile(origin, (len(rays), 1)), rays)[0].reshape(camera.height, camera.width)
+
+
+def render(
+    caster: Caster, camera: Pinhole, section: CrossSection, lighting: Lighting, rng: np.random.Generator
+) -> tuple[Array, Array]:
     """Returns linear radiance (H, W, 3) and depth (H, W) in metres along z at the pixel centres, inf for sky."""
     H, W = camera.height, camera.width
     origin = camera.T_world_camera[:3, 3].astype(np.float32)
@@ -135,7 +154,9 @@ def render(caster: Caster, camera: Pinhole, section: CrossSection, lighting: Lig
         openness = np.ones(len(u), np.float32)
         if len(hit):
             points = origin + rays[hit] * depth[hit, None]
-            surface = _surface(caster.mesh, triangle[hit], bary[hit], points, view[hit], depth[hit] * length[hit] * scale, section)
+            surface = _surface(
+                caster.mesh, triangle[hit], bary[hit], points, view[hit], depth[hit] * length[hit] * scale, section
+            )
             cell = (u[hit].astype(int) % 4) * 4 + v[hit].astype(int) % 4
             sunlit, raw = _light(caster, surface, lighting, (cell * 7) % 16)
             openness[hit] = raw
@@ -143,7 +164,7 @@ def render(caster: Caster, camera: Pinhole, section: CrossSection, lighting: Lig
                 openness = _smooth(openness.reshape(H, W), depth.reshape(H, W)).ravel()
             else:
                 openness = known_openness
-            soft = 0.25 + 0.75 * openness[hit]
+            soft = 0.08 + 0.92 * openness[hit] ** 1.2
             colour[hit] = shade(surface, lighting, sunlit, soft, depth[hit] * length[hit])
         return colour, depth, openness, triangle
 
@@ -152,7 +173,9 @@ def render(caster: Caster, camera: Pinhole, section: CrossSection, lighting: Lig
     edges = np.flatnonzero(_edges(depth.reshape(H, W), triangle.reshape(H, W), caster.mesh).ravel())
     total = image[edges].copy()
     for k in range(EDGE_SAMPLES):
-        shift = (np.array([(-0.33, 0.1), (0.1, 0.33), (0.3, -0.3)])[k] + rng.uniform(-0.1, 0.1, 2)).astype(np.float32)
+        shift = (np.array([(-0.33, 0.1), (0.1, 0.33), (0.3, -0.3)])[k] + rng.uniform(-0.1, 0.1, 2)).astype(
+            np.float32
+        )
         total += np.minimum(trace(u[edges] + shift[0], v[edges] + shift[1], openness[edges])[0], 3.0)
     image[edges] = total / (1 + EDGE_SAMPLES)
     return image.reshape(H, W, 3), depth.reshape(H, W)
@@ -161,10 +184,14 @@ def render(caster: Caster, camera: Pinhole, section: CrossSection, lighting: Lig
 def _edges(depth: Array, triangle: np.ndarray, mesh: Mesh) -> np.ndarray:
     """Returns (H, W) bool: where neighbours differ in depth, material or colour."""
     inverse = 1 / depth
-    key = np.where(triangle >= 0, mesh.material[triangle].astype(np.float32) + 20 * mesh.colour[triangle].sum(axis=-1), -1)
+    key = np.where(
+        triangle >= 0, mesh.material[triangle].astype(np.float32) + 20 * mesh.colour[triangle].sum(axis=-1), -1
+    )
     edge = np.zeros(depth.shape, bool)
     for axis in (0, 1):
-        jump = (np.abs(np.diff(inverse, axis=axis)) > 0.04 * np.minimum(*_pair(inverse, axis))) & (np.abs(np.diff(key, axis=axis)) > 0.01)
+        jump = (np.abs(np.diff(inverse, axis=axis)) > 0.04 * np.minimum(*_pair(inverse, axis))) & (
+            np.abs(np.diff(key, axis=axis)) > 0.01
+        )
         jump |= np.isinf(_pair(depth, axis)[0]) != np.isinf(_pair(depth, axis)[1])
         before = [slice(None)] * 2
         after = [slice(None)] * 2
@@ -176,4 +203,6 @@ def _edges(depth: Array, triangle: np.ndarray, mesh: Mesh) -> np.ndarray:
 
 def _pair(values: Array, axis: int) -> tuple[Array, Array]:
     """Returns the two arrays of neighbours along an axis."""
-    return np.take(values, np.arange(values.shape[axis] - 1), axis), np.take(values, np.arange(1, values.shape[axis]), axis)
+    return np.take(values, np.arange(values.shape[axis] - 1), axis), np.take(
+        values, np.arange(1, values.shape[axis]), axis
+    )

@@ -102,7 +102,9 @@ COLOURS = {
 def ground_mesh(path: RoadPath, section: CrossSection, rng: np.random.Generator) -> Mesh:
     """Returns road, kerbs, sidewalks, verges and the land beyond; uv is (left of the centre line, along it)."""
     colours = {m: np.array(c) * rng.uniform(0.6, 1.6) * rng.uniform(0.93, 1.07, 3) for m, c in COLOURS.items()}
-    strips: list[tuple[float, float, float, float, Material]] = [(-section.half_road, section.half_road, 0.0, 0.0, Material.ROAD)]
+    strips: list[tuple[float, float, float, float, Material]] = [
+        (-section.half_road, section.half_road, 0.0, 0.0, Material.ROAD)
+    ]
     for side, sign in ((0, 1), (1, -1)):
         a, k = section.half_road, section.kerb
         bands: list[tuple[float, float, float, float, Material]] = []
@@ -162,7 +164,15 @@ def far_land(path: RoadPath, rng: np.random.Generator) -> Mesh:
     top = np.concatenate([ring, float(path.z.max()) + height[:, None]], axis=1)
     quads = np.stack([bottom[:-1], bottom[1:], top[1:], top[:-1]], axis=1)
     run = angle * radius
-    uv = np.stack([np.stack([run[:-1], 0 * run[1:]], 1), np.stack([run[1:], 0 * run[1:]], 1), np.stack([run[1:], height[1:]], 1), np.stack([run[:-1], height[:-1]], 1)], axis=1)
+    uv = np.stack(
+        [
+            np.stack([run[:-1], 0 * run[1:]], 1),
+            np.stack([run[1:], 0 * run[1:]], 1),
+            np.stack([run[1:], height[1:]], 1),
+            np.stack([run[:-1], height[:-1]], 1),
+        ],
+        axis=1,
+    )
     wood = np.array([0.05, 0.07, 0.035]) * rng.uniform(0.6, 1.5)
     plain = np.array([[(-700, -700, low), (800, -700, low), (800, 700, low), (-700, 700, low)]])
     return merge(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.render import buildings, furniture, vehicles, vegetation
+from training.render import buildings, furniture, vegetation, vehicles
 from training.render.lighting import Lighting, make_lighting
 from training.render.mesh import Array, Material, Mesh, merge, place
 from training.render.people import person
@@ -41,7 +41,9 @@ class _Builder:
     parts: list[Mesh] = field(default_factory=list)
     vehicles: list[tuple[float, float, float]] = field(default_factory=list)
 
-    def put(self, mesh: Mesh, s: float, lateral: float, *, turn: float = 0.0, raised: float = 0.0, scale: float = 1.0) -> None:
+    def put(
+        self, mesh: Mesh, s: float, lateral: float, *, turn: float = 0.0, raised: float = 0.0, scale: float = 1.0
+    ) -> None:
         """Places a mesh on the ground at road coordinates, turned from the road's direction."""
         ground, heading = self.path.at(s, lateral)
         ground[2] += raised + self.height(lateral)
@@ -81,16 +83,47 @@ def _section(kind: str, rng: np.random.Generator) -> CrossSection:
             for sign in (1, -1)
         )
         shoulder = u(0.8, 3.2)
-        return CrossSection(edges[-1] + shoulder, lanes, markings, 0.0, (0, 0), (u(1, 6), u(1, 6)), (u(-2, 5), u(-2, 5)), (grass, grass))
+        return CrossSection(
+            edges[-1] + shoulder,
+            lanes,
+            markings,
+            0.0,
+            (0, 0),
+            (u(1, 6), u(1, 6)),
+            (u(-2, 5), u(-2, 5)),
+            (grass, grass),
+        )
     if kind == "country":
         half = u(2.7, 4.0)
         lanes = ((half / 2, -right_hand), (-half / 2, right_hand))
-        markings = (Marking(0, 0.12, 4.0, 8.0, white), Marking(half - 0.3, 0.12, 1, 0, white), Marking(0.3 - half, 0.12, 1, 0, white))
-        return CrossSection(half, lanes, markings if u() < 0.7 else (), 0.0, (0, 0), (u(1, 4), u(1, 4)), (u(-1.5, 2), u(-1.5, 2)), (grass, grass))
+        markings = (
+            Marking(0, 0.12, 4.0, 8.0, white),
+            Marking(half - 0.3, 0.12, 1, 0, white),
+            Marking(0.3 - half, 0.12, 1, 0, white),
+        )
+        return CrossSection(
+            half,
+            lanes,
+            markings if u() < 0.7 else (),
+            0.0,
+            (0, 0),
+            (u(1, 4), u(1, 4)),
+            (u(-1.5, 2), u(-1.5, 2)),
+            (grass, grass),
+        )
     if kind == "car_park":
         half = u(9, 16)
         stalls = tuple(Marking(sign * (half - 5.2), 0.1, 1, 0, white) for sign in (1, -1))
-        return CrossSection(half, ((1.7, -right_hand), (-1.7, right_hand)), stalls, 0.1, (u(0, 2), u(0, 2)), (u(0, 4), u(0, 4)), (0.0, 0.0), (paving, grass))
+        return CrossSection(
+            half,
+            ((1.7, -right_hand), (-1.7, right_hand)),
+            stalls,
+            0.1,
+            (u(0, 2), u(0, 2)),
+            (u(0, 4), u(0, 4)),
+            (0.0, 0.0),
+            (paving, grass),
+        )
     parking = (u() < 0.75) * u(1.9, 2.3), (u() < 0.75) * u(1.9, 2.3)
     each = 1 if kind == "residential" else int(rng.integers(1, 4))
     lane = u(2.5, 3.2) if kind == "residential" else u(2.9, 3.5)
@@ -100,7 +133,11 @@ def _section(kind: str, rng: np.random.Generator) -> CrossSection:
     markings_list = []
     if kind == "city" or u() < 0.35:
         markings_list.append(Marking(0, 0.12, *((3.0, 6.0) if u() < 0.5 else (1.0, 0.0)), white))
-        markings_list += [Marking(sign * lane * k, 0.12, 3.0, rng.choice([3.0, 6.0]), white) for k in range(1, each) for sign in (1, -1)]
+        markings_list += [
+            Marking(sign * lane * k, 0.12, 3.0, rng.choice([3.0, 6.0]), white)
+            for k in range(1, each)
+            for sign in (1, -1)
+        ]
         if u() < 0.4:
             markings_list += [Marking(sign * lane * each, 0.12, 1, 0, white) for sign in (1, -1)]
     walk = (u(1.2, 3.0), u(1.2, 3.0)) if kind == "residential" else (u(2, 6), u(2, 6))
@@ -109,7 +146,17 @@ def _section(kind: str, rng: np.random.Generator) -> CrossSection:
     junctions = ()
     if u() < 0.5:
         junctions = ((u(15, 90), u(2.5, 4.5) if kind == "residential" else u(3, 8)),)
-    return CrossSection(half, lanes, tuple(markings_list), u(0.03, 0.16), walk, (verge[0], verge[1]), (u(-0.3, 0.8), u(-0.3, 0.8)), (beyond[0], beyond[1]), junctions)
+    return CrossSection(
+        half,
+        lanes,
+        tuple(markings_list),
+        u(0.03, 0.16),
+        walk,
+        (verge[0], verge[1]),
+        (u(-0.3, 0.8), u(-0.3, 0.8)),
+        (beyond[0], beyond[1]),
+        junctions,
+    )
 
 
 def _lots(b: _Builder, side: int, kind: str) -> None:
@@ -134,9 +181,20 @@ def _lots(b: _Builder, side: int, kind: str) -> None:
         if setback > 2.0 and kind == "residential":
             for _ in range(int(rng.integers(0, 4))):
                 make_plant = rng.choice([vegetation.bush, vegetation.bush, vegetation.tree, vegetation.conifer])
-                b.put(make_plant(rng), s + rng.uniform(0, length), sign * (edge + rng.uniform(0.8, setback)), scale=0.6, turn=rng.uniform(0, 6.3))
+                b.put(
+                    make_plant(rng),
+                    s + rng.uniform(0, length),
+                    sign * (edge + rng.uniform(0.8, setback)),
+                    scale=0.6,
+                    turn=rng.uniform(0, 6.3),
+                )
             if setback > 5 and rng.uniform() < 0.4:
-                b.put_vehicle(vehicles.parked_vehicle(rng), s + length - 1.5, sign * (edge + 2.8), turn=np.pi / 2 * rng.choice([-1, 1]))
+                b.put_vehicle(
+                    vehicles.parked_vehicle(rng),
+                    s + length - 1.5,
+                    sign * (edge + 2.8),
+                    turn=np.pi / 2 * rng.choice([-1, 1]),
+                )
         s += length
 
 
@@ -156,12 +214,22 @@ def _divider(b: _Builder, choice: float, s: float, lateral: float, length: float
 def _greenery(b: _Builder, side: int, first: float, depth: float, spacing: float) -> None:
     """Scatters trees and bushes in a strip beside the street."""
     rng, sign = b.rng, 1 - 2 * side
-    stock = [vegetation.tree(rng) for _ in range(4)] + [vegetation.conifer(rng), vegetation.bush(rng), vegetation.bush(rng)]
+    stock = [vegetation.tree(rng) for _ in range(4)] + [
+        vegetation.conifer(rng),
+        vegetation.bush(rng),
+        vegetation.bush(rng),
+    ]
     s = -110 + rng.uniform(0, spacing)
     while s < 210:
         if not b.section.in_junction(s, 3):
             mesh = stock[rng.integers(len(stock))]
-            b.put(mesh, s, sign * (first + rng.uniform(0, depth)), turn=rng.uniform(0, 6.3), scale=rng.uniform(0.7, 1.25))
+            b.put(
+                mesh,
+                s,
+                sign * (first + rng.uniform(0, depth)),
+                turn=rng.uniform(0, 6.3),
+                scale=rng.uniform(0.7, 1.25),
+            )
         s += spacing * rng.uniform(0.3, 1.7)
 
 
@@ -172,7 +240,13 @@ def _avenue(b: _Builder, side: int) -> None:
     lateral = b.section.half_road + rng.uniform(0.6, max(0.7, b.section.edge(side) - b.section.half_road))
     for s in np.arange(-90, 190, spacing):
         if not b.section.in_junction(s, 3) and rng.uniform() < 0.85:
-            b.put(mesh, s + rng.normal(0, 0.5), sign * lateral, turn=rng.uniform(0, 6.3), scale=rng.uniform(0.85, 1.15))
+            b.put(
+                mesh,
+                s + rng.normal(0, 0.5),
+                sign * lateral,
+                turn=rng.uniform(0, 6.3),
+                scale=rng.uniform(0.85, 1.15),
+            )
 
 
 def _parked(b: _Builder, side: int, stock: list[Mesh]) -> None:
@@ -180,6 +254,8 @@ def _parked(b: _Builder, side: int, stock: list[Mesh]) -> None:
     rng, sign, section = b.rng, 1 - 2 * side, b.section
     across = rng.uniform() < 0.15
     on_kerb = rng.uniform(-0.3, 0.6) if rng.uniform() < 0.4 else -0.15
+    driven = max(abs(offset) for offset, _ in section.lanes) + 1.1
+    on_kerb = max(on_kerb, driven + 1.9 - section.half_road)
     s, share = -80.0, rng.uniform(0.2, 1.0)
     while s < 150:
         if rng.uniform() < 0.12:
@@ -187,9 +263,10 @@ def _parked(b: _Builder, side: int, stock: list[Mesh]) -> None:
         mesh = stock[rng.integers(len(stock))]
         length = 2.5 if across else float(np.ptp(mesh.points[..., 0]))
         if rng.uniform() < share and not section.in_junction(s + length / 2, length / 2 + 3):
-            lateral = section.half_road + (0.3 if across else on_kerb) - (2.3 if across else 0.95) + rng.normal(0, 0.08)
+            lateral = section.half_road + (0.5 if across else on_kerb - 0.95) + rng.normal(0, 0.08)
             turn = rng.choice([0, np.pi]) + rng.normal(0, 0.025) + (np.pi / 2 if across else 0)
-            b.put_vehicle(vehicles.repaint(mesh, rng), s + length / 2, sign * lateral, turn=turn, raised=0.06 * (on_kerb > 0.2))
+            tipped = 0.5 * section.kerb if 0.2 < on_kerb and lateral < section.half_road else 0.0
+            b.put_vehicle(vehicles.repaint(mesh, rng), s + length / 2, sign * lateral, turn=turn, raised=tipped)
         s += length + rng.uniform(0.4, 2.2)
 
 
@@ -215,7 +292,12 @@ def _crossing_traffic(b: _Builder, stock: list[Mesh]) -> None:
         for _ in range(int(rng.integers(0, 4))):
             lateral = rng.uniform(-30, 30)
             direction = rng.choice([-1, 1])
-            b.put_vehicle(stock[rng.integers(len(stock))], centre + direction * half * 0.45, lateral, turn=direction * np.pi / 2)
+            b.put_vehicle(
+                stock[rng.integers(len(stock))],
+                centre + direction * half * 0.45,
+                lateral,
+                turn=direction * np.pi / 2,
+            )
 
 
 def _street_life(b: _Builder, kind: str) -> None:
@@ -228,11 +310,21 @@ def _street_life(b: _Builder, kind: str) -> None:
             b.put(lamp, s, sign * (section.half_road + 0.5), turn=0.0 if sign > 0 else np.pi)
     for _ in range(int(rng.integers(2, 12))):
         side = 1 - 2 * int(rng.integers(2))
-        b.put(furniture.sign(rng), rng.uniform(-40, 120), side * (section.half_road + rng.uniform(0.4, 1.0)), turn=rng.choice([0, np.pi, np.pi / 2]) + rng.normal(0, 0.1))
+        b.put(
+            furniture.sign(rng),
+            rng.uniform(-40, 120),
+            side * (section.half_road + rng.uniform(0.4, 1.0)),
+            turn=rng.choice([0, np.pi, np.pi / 2]) + rng.normal(0, 0.1),
+        )
     for centre, half in section.junctions:
         if rng.uniform() < 0.5:
             for sign in (1, -1):
-                b.put(furniture.traffic_light(rng), centre - sign * (half + 1), -sign * (section.half_road + 0.5), turn=0.0 if sign > 0 else np.pi)
+                b.put(
+                    furniture.traffic_light(rng),
+                    centre - sign * (half + 1),
+                    -sign * (section.half_road + 0.5),
+                    turn=0.0 if sign > 0 else np.pi,
+                )
     if kind == "highway":
         return
     walkers = int(rng.integers(0, 8) if kind in ("residential", "country") else rng.integers(0, 30))
@@ -244,13 +336,25 @@ def _street_life(b: _Builder, kind: str) -> None:
         b.put(person(rng), rng.uniform(-40, 90), (1 - 2 * side) * lateral, turn=rng.uniform(0, 6.3))
     for _ in range(int(rng.integers(0, 6))):
         ridden = rng.uniform() < 0.6
-        lateral = (section.half_road - rng.uniform(0.4, 1.2)) if ridden else section.half_road + rng.uniform(0.4, 1.2)
+        lateral = (
+            (section.half_road - rng.uniform(0.4, 1.2)) if ridden else section.half_road + rng.uniform(0.4, 1.2)
+        )
         turn = rng.choice([0, np.pi]) if ridden else rng.uniform(0, 6.3)
-        b.put(vehicles.two_wheeler(rng, ridden=ridden), rng.uniform(-40, 90), rng.choice([-1, 1]) * lateral, turn=turn)
+        b.put(
+            vehicles.two_wheeler(rng, ridden=ridden),
+            rng.uniform(-40, 90),
+            rng.choice([-1, 1]) * lateral,
+            turn=turn,
+        )
     for _ in range(int(rng.integers(0, 14))):
         side = int(rng.integers(2))
         lateral = section.half_road + rng.uniform(0.4, max(0.6, section.edge(side) - section.half_road))
-        b.put(furniture.small_thing(rng), rng.uniform(-40, 100), (1 - 2 * side) * lateral, turn=rng.choice([0, np.pi / 2]) + rng.normal(0, 0.1))
+        b.put(
+            furniture.small_thing(rng),
+            rng.uniform(-40, 100),
+            (1 - 2 * side) * lateral,
+            turn=rng.choice([0, np.pi / 2]) + rng.normal(0, 0.1),
+        )
 
 
 def _sides(b: _Builder, kind: str) -> None:
@@ -269,7 +373,10 @@ def _sides(b: _Builder, kind: str) -> None:
         else:
             _greenery(b, side, edge + rng.uniform(1, 6), rng.uniform(3, 20), rng.uniform(1.8, 9))
             if kind == "highway" and rng.uniform() < 0.65:
-                b.parts += [place(buildings.guard_rail(12.0), *_pose(b, s, sign * (section.half_road + 0.5))) for s in np.arange(-100, 200, 12.0)]
+                b.parts += [
+                    place(buildings.guard_rail(12.0), *_pose(b, s, sign * (section.half_road + 0.5)))
+                    for s in np.arange(-100, 200, 12.0)
+                ]
             if rng.uniform() < 0.25:
                 _lots(b, side, "residential")
 
@@ -281,8 +388,12 @@ def _pose(b: _Builder, s: float, lateral: float) -> tuple[Array, float]:
     return ground, heading
 
 
-def make_scene(seed: int, kind: str | None = None) -> StreetScene:
-    """Returns the scene of a seed; the kind of street is drawn too unless given."""
+def make_scene(seed: int, kind: str | None = None, *, traffic: bool = True) -> StreetScene:
+    """Returns the scene of a seed; the kind of street is drawn too unless given.
+
+    Args:
+        traffic: put vehicles into the lanes; without it they are free for a drive.
+    """
     rng = np.random.default_rng(seed)
     kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
     winding = rng.choice([0.0, 0.12, 0.4, 0.9], p=[0.45, 0.25, 0.2, 0.1])
@@ -297,24 +408,40 @@ def make_scene(seed: int, kind: str | None = None) -> StreetScene:
             if rng.uniform() < 0.8:
                 _parked(b, side, stock)
     if kind == "car_park":
-        for lateral in (section.half_road - 2.6, section.half_road - 8.4, 2.6 - section.half_road, 8.4 - section.half_road):
+        for lateral in (
+            section.half_road - 2.6,
+            section.half_road - 8.4,
+            2.6 - section.half_road,
+            8.4 - section.half_road,
+        ):
             if abs(lateral) > 5.5:
                 share = rng.uniform(0.3, 0.95)
                 for s in np.arange(-40, 110, 2.6):
                     if rng.uniform() < share:
                         mesh = vehicles.repaint(stock[rng.integers(len(stock))], rng)
-                        b.put_vehicle(mesh, s, lateral + rng.normal(0, 0.15), turn=rng.choice([-1, 1]) * np.pi / 2 + rng.normal(0, 0.03))
+                        b.put_vehicle(
+                            mesh,
+                            s,
+                            lateral + rng.normal(0, 0.15),
+                            turn=rng.choice([-1, 1]) * np.pi / 2 + rng.normal(0, 0.03),
+                        )
     heavy = {"highway": 0.3, "city": 0.18}.get(kind, 0.06)
     moving = stock[:5] + [vehicles.driving_vehicle(rng, heavy * 2.5) for _ in range(5)]
-    _traffic(b, moving, kind)
-    _crossing_traffic(b, stock)
+    if traffic:
+        _traffic(b, moving, kind)
+        _crossing_traffic(b, stock)
     _street_life(b, kind)
     if kind == "highway":
         inner = min(abs(o) for o, _ in section.lanes) - 1.9
         if rng.uniform() < 0.7:
-            b.parts += [place(buildings.guard_rail(12.0), *_pose(b, s, rng.uniform(-0.02, 0.02) * inner)) for s in np.arange(-100, 200, 12.0)]
+            b.parts += [
+                place(buildings.guard_rail(12.0), *_pose(b, s, rng.uniform(-0.02, 0.02) * inner))
+                for s in np.arange(-100, 200, 12.0)
+            ]
         if rng.uniform() < 0.4:
             b.put(furniture.gantry(2 * section.half_road + 3, rng), rng.uniform(40, 130), 0.0)
     if rng.uniform() < (0.35 if kind == "highway" else 0.08):
         b.put(buildings.bridge(section.edge(0) + 3, rng), rng.uniform(25, 140), 0.0, turn=rng.normal(0, 0.25))
-    return StreetScene(kind, merge(b.parts), path, section, make_lighting(rng), np.array(b.vehicles or [(1e6, 0, 0)], np.float32))
+    return StreetScene(
+        kind, merge(b.parts), path, section, make_lighting(rng), np.array(b.vehicles or [(1e6, 0, 0)], np.float32)
+    )

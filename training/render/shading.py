@@ -37,7 +37,16 @@ class Surface:
 
     def take(self, index: np.ndarray) -> Surface:
         """Returns the points of an index."""
-        fields = (self.points, self.normals, self.view, self.uv, self.colour, self.params, self.material, self.footprint)
+        fields = (
+            self.points,
+            self.normals,
+            self.view,
+            self.uv,
+            self.colour,
+            self.params,
+            self.material,
+            self.footprint,
+        )
         return Surface(*(f[index] for f in fields), self.section)
 
 
@@ -47,7 +56,11 @@ Shaded = tuple[Array, Array, Array]  # albedo (N, 3), mirror share (N,), emitted
 def _plain(albedo: Array, mirror: Array | float = 0.0, emitted: Array | float = 0.0) -> Shaded:
     """Returns albedo with scalars spread over the points."""
     N = len(albedo)
-    return albedo, np.broadcast_to(np.float32(mirror), (N,)), np.broadcast_to(np.asarray(emitted, np.float32), (N, 3))
+    return (
+        albedo,
+        np.broadcast_to(np.float32(mirror), (N,)),
+        np.broadcast_to(np.asarray(emitted, np.float32), (N, 3)),
+    )
 
 
 def _vary(s: Surface, *scales: tuple[float, int, float]) -> Array:
@@ -67,8 +80,8 @@ def _road(s: Surface) -> Shaded:
     across, along = s.uv[:, 0], s.uv[:, 1]
     coarse, fine = lookup(s.uv, 37.0, s.footprint), lookup(s.uv, 2.3, s.footprint)
     shade = 0.07 * coarse[:, 0] + 0.05 * coarse[:, 1] + 0.1 * fine[:, 1]
-    patch = hashed(np.floor(across / 2.9 + 0.2 * coarse[:, 2]), np.floor(along / 7.3))
-    shade += np.where(patch < 0.12, -0.35, np.where(patch > 0.93, 0.25, 0.0))
+    patch = hashed(np.floor(across / 2.9), np.floor(along / 7.3))
+    shade += np.where(patch < 0.08, -0.3, np.where(patch > 0.95, 0.2, 0.0))
     crack = np.abs(lookup(s.uv, 11.0, s.footprint)[:, 2])
     shade -= 0.5 * np.clip(1 - crack * 30, 0, 1) * (s.footprint < 0.04)
     for offset, _ in s.section.lanes:
@@ -91,7 +104,9 @@ def _road(s: Surface) -> Shaded:
     paint = paint * (s.params[:, 0] < 0.5) * np.clip(0.85 + 0.35 * fine[:, 0] + 0.3 * coarse[:, 1], 0, 1)
     albedo = albedo + (tone - albedo) * paint[:, None]
     cell_u, cell_v = np.floor(across / 3.1), np.floor(along / 17.0)
-    near = np.hypot(across - (cell_u + hashed(cell_u, cell_v, 3)) * 3.1, along - (cell_v + hashed(cell_u, cell_v, 9)) * 17)
+    near = np.hypot(
+        across - (cell_u + hashed(cell_u, cell_v, 3)) * 3.1, along - (cell_v + hashed(cell_u, cell_v, 9)) * 17
+    )
     albedo = albedo * np.where((near < 0.33) & (hashed(cell_u, cell_v, 5) < 0.3), 0.45, 1.0)[:, None]
     grazing = np.clip(1 + (s.view * s.normals).sum(axis=1), 0, 1)
     return _plain(albedo.astype(np.float32), 0.25 * grazing**6)
@@ -189,7 +204,9 @@ def _paint(s: Surface) -> Shaded:
     albedo = s.colour * np.exp(0.05 * lookup(s.uv, 3.0, s.footprint)[:, 1])[:, None]
     door = np.minimum(np.abs(x - 0.16 * length), np.minimum(np.abs(x + 0.08 * length), np.abs(x + 0.28 * length)))
     seam = _line(door, 0.006, s.footprint) * (z > 0.3)
-    handle = _line(np.abs(x - 0.03 * length) - 0.1, 0.07, s.footprint) * _line(z - 0.53 * height, 0.02, s.footprint)
+    handle = _line(np.abs(x - 0.03 * length) - 0.1, 0.07, s.footprint) * _line(
+        z - 0.53 * height, 0.02, s.footprint
+    )
     dark = np.where(body, np.maximum(np.maximum(0.8 * seam, 0.7 * handle), np.where(z < 0.3, 0.85, 0.0)), 0.0)
     dirt = np.clip(0.5 - z, 0, 0.5) * body * 0.5
     albedo = albedo * (1 - dark)[:, None]
@@ -200,18 +217,18 @@ def _paint(s: Surface) -> Shaded:
 
 def _car_glass(s: Surface) -> Shaded:
     u, v = s.uv.T
-    kind, opaque = s.params[:, 0], s.params[:, 1]
-    panes = np.maximum(kind, 1)
-    local = np.mod(u * panes, 1.0)
-    metric = kind > 2.5
-    local = np.where(metric, np.mod(u / 1.5, 1), local)
-    edge = np.minimum(np.minimum(local, 1 - local), np.where(metric, 0.5, np.minimum(v, 1 - v) * 0.7))
-    glass = (edge > np.where(metric, 0.03, 0.045)) & (np.where(metric, 1.0, u) >= np.minimum(opaque, 1 - opaque * 0)) | (edge > 0.045) & (opaque == 0)
+    panes, first, last, pitch = s.params.T
+    metric = pitch > 0
+    local = np.mod(np.where(metric, u / np.maximum(pitch, 0.1), u * panes), 1.0)
+    rim = np.minimum(np.minimum(local, 1 - local), np.where(metric, 1, np.minimum(v, 1 - v) * 0.7))
+    glass = (rim > 0.04) & (metric | ((u >= first) & (u <= last)))
     seats = 0.01 + 0.05 * np.clip(0.6 - v, 0, 1) * (np.sin(u * 14) > 0.2)
     dark = seats[:, None] * np.float32([1, 1, 0.95])
     albedo = np.where(glass[:, None], dark, s.colour * 0.9)
     cosine = np.clip(-(s.view * s.normals).sum(axis=1), 0, 1)
-    return _plain(albedo.astype(np.float32), np.where(glass, 0.13 + 0.7 * (1 - cosine) ** 4, 0.08).astype(np.float32))
+    return _plain(
+        albedo.astype(np.float32), np.where(glass, 0.07 + 0.7 * (1 - cosine) ** 4, 0.08).astype(np.float32)
+    )
 
 
 def _rubber(s: Surface) -> Shaded:
@@ -229,11 +246,19 @@ def _cloth(s: Surface) -> Shaded:
 
 def _panel(s: Surface) -> Shaded:
     pitch = np.maximum(s.params[:, 0], 0.05)
-    groove = _line(np.mod(s.uv[:, 0], pitch) - pitch / 2, 0.012, s.footprint) * (s.params[:, 0] < 5) * (s.params[:, 0] > 0)
-    band = (s.params[:, 1] == 0) & (s.params[:, 0] > 0.6) & (s.params[:, 0] < 5) & (np.abs(s.uv[:, 1] - 1.3) < 0.35)
+    groove = (
+        _line(np.mod(s.uv[:, 0], pitch) - pitch / 2, 0.012, s.footprint)
+        * (s.params[:, 0] < 5)
+        * (s.params[:, 0] > 0)
+    )
+    band = (
+        (s.params[:, 1] == 0) & (s.params[:, 0] > 0.6) & (s.params[:, 0] < 5) & (np.abs(s.uv[:, 1] - 1.3) < 0.35)
+    )
     letters = band & (hashed(np.floor(s.uv[:, 0] / 0.2), np.floor(s.uv[:, 1] / 0.18)) < 0.45)
     albedo = s.colour * _vary(s, (7, 0, 0.1), (1.7, 1, 0.07)) * (1 - 0.3 * groove)[:, None]
-    ink = np.float32([0.05, 0.1, 0.3]) * (s.colour.mean(axis=1, keepdims=True) > 0.25) + 0.4 * (s.colour.mean(axis=1, keepdims=True) <= 0.25)
+    ink = np.float32([0.05, 0.1, 0.3]) * (s.colour.mean(axis=1, keepdims=True) > 0.25) + 0.4 * (
+        s.colour.mean(axis=1, keepdims=True) <= 0.25
+    )
     return _plain(np.where(letters[:, None], ink, albedo).astype(np.float32), 0.05)
 
 
@@ -281,7 +306,9 @@ def shade(surface: Surface, lighting: Lighting, sunlit: Array, openness: Array, 
     if len(shiny):
         normal, view = surface.normals[shiny], surface.view[shiny]
         bounced = view - 2 * (view * normal).sum(axis=1, keepdims=True) * normal
-        wave = lookup(surface.points[shiny, :2] + surface.points[shiny, 2:], 31.0, np.full(len(shiny), 0.2, np.float32))
+        wave = lookup(
+            surface.points[shiny, :2] + surface.points[shiny, 2:], 31.0, np.full(len(shiny), 0.2, np.float32)
+        )
         skyline = 0.18 + 0.12 * wave[:, 0]
         open_sky = np.clip((bounced[:, 2] - skyline) * 9 + 0.5, 0, 1)[:, None]
         built = lighting.ground * (0.7 + 0.4 * np.clip(wave[:, 1:2], -1, 1))

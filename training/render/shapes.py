@@ -66,7 +66,12 @@ def tube(
 
 
 def disc(
-    centre: Sequence[float], normal_axis: int, radius: float, material: Material, colour: Sequence[float], sides: int = 14
+    centre: Sequence[float],
+    normal_axis: int,
+    radius: float,
+    material: Material,
+    colour: Sequence[float],
+    sides: int = 14,
 ) -> Mesh:
     """Returns a flat disc facing along one coordinate axis; uv runs over [-1, 1]."""
     angle = np.linspace(0, 2 * np.pi, sides + 1)
@@ -130,7 +135,9 @@ def blob(
     return from_triangles(points, uv, material, colour, normals=normals)
 
 
-def roof(size: Sequence[float], height: float, z: float, colour: Sequence[float] | Array, gable: Sequence[float]) -> Mesh:
+def roof(
+    size: Sequence[float], height: float, z: float, colour: Sequence[float] | Array, gable: Sequence[float]
+) -> Mesh:
     """Returns a gabled roof over a footprint (x, y), its ridge along x; the gables are facades without windows."""
     x, y = size[0] / 2 + 0.4, size[1] / 2 + 0.4
     top = z + height

@@ -43,8 +43,10 @@ class ShardPlan:
     frames_a_shard: int = FRAMES_A_SHARD
 
 
-def scene_frames(seed: int, count: int, *, width: int, height: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Returns `count` frames of one scene: image (H, W, 3) uint8, depth (H, W) float32 metres (inf: sky), K (3, 3)."""
+def scene_frames(
+    seed: int, count: int, *, width: int, height: int
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Returns frames of one scene: image (H, W, 3) uint8, depth (H, W) float32 metres (inf: sky), K (3, 3)."""
     scene = make_scene(seed)
     caster = Caster(scene.mesh)
     rng = np.random.default_rng([seed, 1])

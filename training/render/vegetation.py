@@ -1,4 +1,4 @@
-"""Trees, bushes and hedges: noisy dark cores inside clouds of leaf cards, so that crowns have ragged, pierced edges."""
+"""Trees, bushes and hedges: noisy dark cores inside clouds of leaf cards, whose edges are ragged and pierced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ def leaf_colour(rng: np.random.Generator) -> Array:
     """Returns a foliage albedo, from dark green to dry yellow."""
     green = np.array([0.06, 0.105, 0.025]) * rng.uniform(0.5, 1.5)
     autumn = rng.uniform() < 0.15
-    return (green * (rng.uniform([1.6, 0.8, 0.6], [3.5, 1.4, 1.2]) if autumn else rng.uniform([0.7, 0.85, 0.5], [1.4, 1.15, 1.6]))).astype(np.float32)
+    return (
+        green
+        * (
+            rng.uniform([1.6, 0.8, 0.6], [3.5, 1.4, 1.2])
+            if autumn
+            else rng.uniform([0.7, 0.85, 0.5], [1.4, 1.15, 1.6])
+        )
+    ).astype(np.float32)
 
 
 def leaf_cards(centres: Array, size: float, colour: Array, rng: np.random.Generator, away_from: Array) -> Mesh:
@@ -51,7 +58,15 @@ def tree(rng: np.random.Generator) -> Mesh:
     thick = 0.02 * height + 0.04
     lean = rng.normal(0, 0.03 * height, 2)
     fork = np.array([lean[0] * 0.5, lean[1] * 0.5, trunk])
-    parts = [tube(np.array([(0, 0, -0.2), (0, 0, 0.2), fork, (*lean, trunk + (height - trunk) * 0.6)]), [thick * 1.4, thick, thick * 0.8, thick * 0.3], Material.BARK, bark, sides=7)]
+    parts = [
+        tube(
+            np.array([(0, 0, -0.2), (0, 0, 0.2), fork, (*lean, trunk + (height - trunk) * 0.6)]),
+            [thick * 1.4, thick, thick * 0.8, thick * 0.3],
+            Material.BARK,
+            bark,
+            sides=7,
+        )
+    ]
     n = int(rng.integers(6, 12))
     middle = np.array([*lean, (trunk + height) / 2])
     offsets = rng.normal(size=(n, 3))
@@ -64,7 +79,10 @@ def tree(rng: np.random.Generator) -> Mesh:
         parts.append(tube(np.array([fork, centre]), [thick * 0.5, thick * 0.12], Material.BARK, bark, sides=5))
     if rng.uniform() < 0.08:
         return merge(parts + _bare_twigs(centres, radii, fork, bark, rng))
-    parts += [blob(c, r * 0.85, Material.LEAVES, colour * 0.6, rng, roughness=0.35) for c, r in zip(centres, radii, strict=True)]
+    parts += [
+        blob(c, r * 0.85, Material.LEAVES, colour * 0.6, rng, roughness=0.35)
+        for c, r in zip(centres, radii, strict=True)
+    ]
     cards = int(250 + 60 * height)
     parts.append(leaf_cards(_on_spheres(centres, radii, cards, rng), 0.12 + 0.016 * height, colour, rng, middle))
     return merge(parts)
@@ -74,7 +92,10 @@ def _bare_twigs(centres: Array, radii: Array, fork: Array, bark: Array, rng: np.
     """Returns the twigs of a tree without leaves."""
     tips = _on_spheres(centres, radii, 40, rng)
     starts = fork + (tips - fork) * rng.uniform(0.2, 0.7, (40, 1))
-    return [tube(np.array([s, t]), [0.03, 0.008], Material.BARK, bark, sides=3) for s, t in zip(starts, tips, strict=True)]
+    return [
+        tube(np.array([s, t]), [0.03, 0.008], Material.BARK, bark, sides=3)
+        for s, t in zip(starts, tips, strict=True)
+    ]
 
 
 def conifer(rng: np.random.Generator) -> Mesh:
@@ -90,7 +111,9 @@ def conifer(rng: np.random.Generator) -> Mesh:
     angle = rng.uniform(0, 2 * np.pi, n)
     reach = width * (1 - f) * rng.uniform(0.7, 1.15, n)
     cards = np.stack([reach * np.cos(angle), reach * np.sin(angle), height * (0.1 + 0.9 * f)], axis=1)
-    trunk = tube(np.array([(0, 0, -0.2), (0, 0, height * 0.2)]), [0.14, 0.14], Material.BARK, (0.07, 0.05, 0.04), sides=6)
+    trunk = tube(
+        np.array([(0, 0, -0.2), (0, 0, height * 0.2)]), [0.14, 0.14], Material.BARK, (0.07, 0.05, 0.04), sides=6
+    )
     return merge([trunk, core, leaf_cards(cards, 0.22, colour, rng, np.array([0, 0, height * 0.3]))])
 
 
@@ -98,11 +121,18 @@ def bush(rng: np.random.Generator) -> Mesh:
     """Returns a shrub 0.5 to 2.5 m high."""
     height = rng.uniform(0.5, 2.5)
     n = int(rng.integers(2, 5))
-    centres = np.concatenate([rng.uniform(-0.4, 0.4, (n, 2)) * height, rng.uniform(0.3, 0.6, (n, 1)) * height], axis=1)
+    centres = np.concatenate(
+        [rng.uniform(-0.4, 0.4, (n, 2)) * height, rng.uniform(0.3, 0.6, (n, 1)) * height], axis=1
+    )
     radii = rng.uniform(0.35, 0.5, (n, 3)) * height
     colour = leaf_colour(rng)
-    parts = [blob(c, r * 0.9, Material.LEAVES, colour * 0.65, rng, roughness=0.3) for c, r in zip(centres, radii, strict=True)]
-    parts.append(leaf_cards(_on_spheres(centres, radii, 140, rng), 0.09 + 0.03 * height, colour, rng, centres.mean(axis=0)))
+    parts = [
+        blob(c, r * 0.9, Material.LEAVES, colour * 0.65, rng, roughness=0.3)
+        for c, r in zip(centres, radii, strict=True)
+    ]
+    parts.append(
+        leaf_cards(_on_spheres(centres, radii, 140, rng), 0.09 + 0.03 * height, colour, rng, centres.mean(axis=0))
+    )
     return merge(parts)
 
 
@@ -112,10 +142,27 @@ def hedge(length: float, height: float, rng: np.random.Generator) -> Mesh:
     colour = leaf_colour(rng)
     count = max(2, round(length / 1.2))
     xs = (np.arange(count) + 0.5) / count * length - length / 2
-    parts = [blob((x, 0, height * 0.45), (0.95, depth * 0.62, height * 0.6), Material.LEAVES, colour * 0.7, rng, roughness=0.15) for x in xs]
+    parts = [
+        blob(
+            (x, 0, height * 0.45),
+            (0.95, depth * 0.62, height * 0.6),
+            Material.LEAVES,
+            colour * 0.7,
+            rng,
+            roughness=0.15,
+        )
+        for x in xs
+    ]
     n = int(length * height * 26)
     face = rng.integers(3, size=n)
-    centres = np.stack([rng.uniform(-length / 2, length / 2, n), rng.uniform(-depth / 2, depth / 2, n), rng.uniform(0.05, height, n)], axis=1)
+    centres = np.stack(
+        [
+            rng.uniform(-length / 2, length / 2, n),
+            rng.uniform(-depth / 2, depth / 2, n),
+            rng.uniform(0.05, height, n),
+        ],
+        axis=1,
+    )
     centres[face == 0, 1] = -depth / 2
     centres[face == 1, 1] = depth / 2
     centres[face == 2, 2] = height

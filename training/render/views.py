@@ -9,7 +9,7 @@ from training.render.scene import StreetScene
 
 
 def optical_pose(position: np.ndarray, yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
-    """Returns T_world_camera (4, 4) of a camera that looks along yaw (from x to y), pitched down, rolled clockwise."""
+    """Returns T_world_camera (4, 4) looking along yaw (from x to y), pitched down and rolled clockwise (rad)."""
     forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), -np.sin(pitch)])
     right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
     down = np.cross(forward, right)
@@ -29,6 +29,15 @@ def random_intrinsics(rng: np.random.Generator, *, width: int, height: int) -> n
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
+def _is_free(scene: StreetScene, ground: np.ndarray, heading: float) -> bool:
+    """Returns whether the vehicle that carries the camera has room there: no other within 3.3 m of the camera
+    along the lane, nor beside it closer than vehicles pass."""
+    offset = scene.vehicle_positions[:, :2] - ground[:2]
+    along = np.abs(offset @ [np.cos(heading), np.sin(heading)]) - scene.vehicle_positions[:, 2]
+    across = np.abs(offset @ [-np.sin(heading), np.cos(heading)])
+    return not ((along < 3.3) & (across < 1.7) | (along < 0.5) & (across < 2.2)).any()
+
+
 def random_camera(scene: StreetScene, rng: np.random.Generator, *, width: int, height: int) -> Pinhole:
     """Returns a camera on a vehicle in one of the scene's lanes, mostly looking along the road."""
     section = scene.section
@@ -38,12 +47,15 @@ def random_camera(scene: StreetScene, rng: np.random.Generator, *, width: int, h
             lateral = rng.uniform(-1, 1) * (section.half_road + min(section.sidewalk))
         s = rng.uniform(-25, 70)
         ground, heading = scene.path.at(s, lateral + rng.normal(0, 0.35))
-        gap = np.hypot(*(scene.vehicle_positions[:, :2] - ground[:2]).T) - scene.vehicle_positions[:, 2]
-        if gap.min() > 1.6:
+        if _is_free(scene, ground, heading):
             break
     heading += 0 if direction > 0 else np.pi
     look = rng.uniform()
-    turn = rng.normal(0, 0.06) if look < 0.72 else (np.pi + rng.normal(0, 0.1) if look < 0.8 else rng.uniform(-np.pi, np.pi))
+    turn = (
+        rng.normal(0, 0.06)
+        if look < 0.72
+        else (np.pi + rng.normal(0, 0.1) if look < 0.8 else rng.uniform(-np.pi, np.pi))
+    )
     slope = np.interp([s - 2, s + 2], scene.path.s, scene.path.z)
     tilt = -np.arctan2(slope[1] - slope[0], 4.0) * direction * np.cos(turn)
     up = rng.normal(1.6, 0.15) if rng.uniform() < 0.8 else rng.uniform(1.2, 2.2)
