@@ -85,7 +85,7 @@ def play(bag: Path, camera: CameraTopics, recording: BagWriter, *, model: str, r
                 if process.poll() is not None:
                     last_words = "\n".join(log.read_text().splitlines()[-5:])
                     raise ChildProcessError(f"the node ended with status {process.poll()}:\n{last_words}")
-                return node.count_subscribers(camera.image) > 0 and all(map(node.count_publishers, outputs))
+                return replay.wait_for_subscribers(0.0) and all(map(node.count_publishers, outputs))
 
             if not _wait_for(is_connected, START_SECONDS):
                 raise TimeoutError(f"the node did not connect within {START_SECONDS:.0f} s; see {log}")

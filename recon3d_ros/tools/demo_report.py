@@ -139,10 +139,11 @@ def truth_table(recording: Path, bag: Path, camera: CameraTopics) -> str:
         return "depth error: not measured, no published frame has exact depth\n"
     mean = mean_metrics(errors)
     names = ("abs_rel", "rmse", "silog", "delta1")
-    values = " | ".join(f"{mean[name]:.3f}" for name in names)
+    title = f"depth error, {MIN_DEPTH:.0f}-{MAX_DEPTH:.0f} m, {len(errors)} frames"
     return (
-        f"| depth error, {MIN_DEPTH:.0f}-{MAX_DEPTH:.0f} m, {len(errors)} frames | {' | '.join(names)} |\n"
-        f"|{'-' * 32}|{'-----|' * len(names)}\n| against the exact depth | {values} |\n"
+        f"| {title:<30} | {' | '.join(f'{name:>7}' for name in names)} |\n"
+        f"|{'-' * 32}|{'--------:|' * len(names)}\n"
+        f"| {'against the exact depth':<30} | {' | '.join(f'{mean[name]:7.3f}' for name in names)} |\n"
     )
 
 
