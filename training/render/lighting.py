@@ -33,7 +33,7 @@ class Lighting:
     haze: float
 
     def sky(self, directions: Array, sharpness: float = 1.0) -> Array:
-        """Returns the radiance (N, 3) of the sky in unit directions (N, 3); below the horizon that of the ground."""
+        """Returns the radiance (N, 3) of the sky in unit directions (N, 3), and of the ground below the horizon."""
         up = directions[:, 2]
         height = np.clip(up, 0, 1)[:, None] ** np.float32(0.5)
         colour = self.horizon + (self.zenith - self.horizon) * height
@@ -68,7 +68,7 @@ def make_lighting(rng: np.random.Generator) -> Lighting:
         blue = np.array([0.35, 0.55, 0.95]) * rng.uniform(0.5, 0.9)
         haze_white = np.array([0.85, 0.92, 1.0]) * rng.uniform(0.8, 1.6)
         clouds = rng.uniform(0, 0.75)
-        ambient_scale = rng.uniform(0.5, 1.0)
+        ambient_scale = rng.uniform(0.25, 1.0)
         zenith, horizon = blue * ambient_scale, haze_white * ambient_scale
     else:
         sun = warm * (rng.uniform(0.1, 0.7) if rng.uniform() < 0.3 else 0.0)

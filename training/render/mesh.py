@@ -54,6 +54,16 @@ class Mesh:
     params: Array
 
 
+def dot(a: Array, b: Array) -> Array:
+    """Returns the dot products (N,) of two lists of vectors (N, 3)."""
+    return np.einsum("nk,nk->n", a, b)
+
+
+def length(a: Array) -> Array:
+    """Returns the lengths (N,) of vectors (N, 3)."""
+    return np.sqrt(dot(a, a))
+
+
 def from_triangles(
     points: Array,
     uv: Array,

@@ -73,7 +73,7 @@ def sample(texture: Array, x: Array, y: Array) -> Array:
 
 
 def hashed(*values: npt.ArrayLike) -> Array:
-    """Returns a random-looking number in [0, 1) for each tuple of cell numbers; equal tuples give equal numbers."""
+    """Returns a random-looking number in [0, 1) for each tuple of cell numbers, the same for the same tuple."""
     total: npt.NDArray[np.float64] = np.zeros(())
     for k, value in enumerate(values):
         total = total + np.asarray(value, np.float64) * (12.9898, 78.233, 37.719, 4.581)[k]

@@ -46,7 +46,7 @@ def develop(radiance: Array, rng: np.random.Generator, *, key: float | None = No
     if varied:
         grey = image.mean(axis=2, keepdims=True)
         image = grey + (image - grey) * rng.uniform(0.6, 1.3)
-        contrast = rng.uniform(0.9, 1.25)
+        contrast = rng.uniform(0.85, 1.5)
         image = (image - 0.45) * contrast + 0.45
     stored = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
     if not varied:

@@ -10,7 +10,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from training.render.lighting import Lighting
-from training.render.mesh import Array, Mesh
+from training.render.mesh import Array, Mesh, dot, length
 from training.render.road import CrossSection
 from training.render.shading import Surface, shade
 
@@ -35,10 +35,8 @@ class Pinhole:
 
     def rays(self, u: Array, v: Array) -> Array:
         """Returns world directions (N, 3) through pixels; a step of one along them is one metre of depth."""
-        local = np.stack(
-            [(u - self.K[0, 2]) / self.K[0, 0], (v - self.K[1, 2]) / self.K[1, 1], np.ones_like(u)], axis=1
-        )
-        return (local @ self.T_world_camera[:3, :3].T).astype(np.float32)
+        to_world = (self.T_world_camera[:3, :3] @ np.linalg.inv(self.K)).astype(np.float32)
+        return np.stack([u, v, np.ones_like(u)], axis=1) @ to_world.T
 
     def pixels(self) -> tuple[Array, Array]:
         """Returns the coordinates u, v (H * W,) of all pixel centres."""
@@ -56,7 +54,7 @@ class Caster:
         TriangleMesh(self._scene, points, np.arange(len(points), dtype=np.int32).reshape(-1, 3))
 
     def cast(self, origins: Array, directions: Array) -> tuple[Array, np.ndarray, Array]:
-        """Returns distance in steps of `directions` (inf for none), triangle (-1 for none), barycentric u v (N, 2)."""
+        """Returns distance in steps of `directions` (inf: none), triangle (-1: none), barycentric u v (N, 2)."""
         hit = self._scene.run(origins, directions, output=1)
         missed = hit["primID"] < 0
         distance = np.where(missed, np.inf, hit["tfar"]).astype(np.float32)
@@ -79,11 +77,11 @@ def _surface(
 ) -> Surface:
     """Returns what the rays hit, with normals turned towards the viewer."""
     weights = np.stack([1 - bary.sum(axis=1), bary[:, 0], bary[:, 1]], axis=1)
-    normals = (mesh.normals[triangle] * weights[:, :, None]).sum(axis=1)
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
-    facing = (normals * view).sum(axis=1)
+    normals = np.einsum("nck,nc->nk", mesh.normals[triangle], weights)
+    normals /= length(normals)[:, None] + 1e-9
+    facing = dot(normals, view)
     normals = np.where(facing[:, None] > 0, -normals, normals)
-    uv = (mesh.uv[triangle] * weights[:, :, None]).sum(axis=1)
+    uv = np.einsum("nck,nc->nk", mesh.uv[triangle], weights)
     slant = 1 / np.sqrt(np.clip(np.abs(facing), 0.05, 1))
     return Surface(
         points, normals, view, uv, mesh.colour[triangle], mesh.params[triangle], mesh.material[triangle],
@@ -97,7 +95,7 @@ def _hemisphere(normals: Array, cell: np.ndarray) -> Array:
     angle = (cell // 4 + 0.5 * (cell % 2)) * (np.pi / 2) + 0.4 * (cell % 4)
     helper = np.where(np.abs(normals[:, :1]) < 0.7, np.float32([[1, 0, 0]]), np.float32([[0, 1, 0]]))
     a = np.cross(normals, helper)
-    a /= np.linalg.norm(a, axis=1, keepdims=True)
+    a /= length(a)[:, None]
     b = np.cross(normals, a)
     x, y = radius * np.cos(angle), radius * np.sin(angle)
     return (a * x[:, None] + b * y[:, None] + normals * np.sqrt(1 - radius**2)[:, None]).astype(np.float32)
@@ -144,8 +142,8 @@ def render(
 
     def trace(u: Array, v: Array, known_openness: Array | None) -> tuple[Array, Array, Array, np.ndarray]:
         rays = camera.rays(u, v)
-        length = np.linalg.norm(rays, axis=1)
-        view = rays / length[:, None]
+        stretch = length(rays)
+        view = rays / stretch[:, None]
         depth, triangle, bary = caster.cast(np.broadcast_to(origin, rays.shape).copy(), rays)
         hit = np.flatnonzero(triangle >= 0)
         missed = np.flatnonzero(triangle < 0)
@@ -155,7 +153,7 @@ def render(
         if len(hit):
             points = origin + rays[hit] * depth[hit, None]
             surface = _surface(
-                caster.mesh, triangle[hit], bary[hit], points, view[hit], depth[hit] * length[hit] * scale, section
+                caster.mesh, triangle[hit], bary[hit], points, view[hit], depth[hit] * stretch[hit] * scale, section
             )
             cell = (u[hit].astype(int) % 4) * 4 + v[hit].astype(int) % 4
             sunlit, raw = _light(caster, surface, lighting, (cell * 7) % 16)
@@ -165,7 +163,7 @@ def render(
             else:
                 openness = known_openness
             soft = 0.08 + 0.92 * openness[hit] ** 1.2
-            colour[hit] = shade(surface, lighting, sunlit, soft, depth[hit] * length[hit])
+            colour[hit] = shade(surface, lighting, sunlit, soft, depth[hit] * stretch[hit])
         return colour, depth, openness, triangle
 
     u, v = camera.pixels()

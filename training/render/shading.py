@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.render.lighting import Lighting
-from training.render.mesh import Array, Material
+from training.render.mesh import Array, Material, dot
 from training.render.noise import hashed, lookup
 from training.render.road import CrossSection
 
@@ -108,7 +108,7 @@ def _road(s: Surface) -> Shaded:
         across - (cell_u + hashed(cell_u, cell_v, 3)) * 3.1, along - (cell_v + hashed(cell_u, cell_v, 9)) * 17
     )
     albedo = albedo * np.where((near < 0.33) & (hashed(cell_u, cell_v, 5) < 0.3), 0.45, 1.0)[:, None]
-    grazing = np.clip(1 + (s.view * s.normals).sum(axis=1), 0, 1)
+    grazing = np.clip(1 + dot(s.view, s.normals), 0, 1)
     return _plain(albedo.astype(np.float32), 0.25 * grazing**6)
 
 
@@ -211,7 +211,7 @@ def _paint(s: Surface) -> Shaded:
     dirt = np.clip(0.5 - z, 0, 0.5) * body * 0.5
     albedo = albedo * (1 - dark)[:, None]
     albedo = albedo + (0.12 - albedo) * dirt[:, None]
-    cosine = np.clip(-(s.view * s.normals).sum(axis=1), 0, 1)
+    cosine = np.clip(-dot(s.view, s.normals), 0, 1)
     return _plain(albedo, (0.06 + 0.6 * (1 - cosine) ** 4) * (1 - dark))
 
 
@@ -225,7 +225,7 @@ def _car_glass(s: Surface) -> Shaded:
     seats = 0.01 + 0.05 * np.clip(0.6 - v, 0, 1) * (np.sin(u * 14) > 0.2)
     dark = seats[:, None] * np.float32([1, 1, 0.95])
     albedo = np.where(glass[:, None], dark, s.colour * 0.9)
-    cosine = np.clip(-(s.view * s.normals).sum(axis=1), 0, 1)
+    cosine = np.clip(-dot(s.view, s.normals), 0, 1)
     return _plain(
         albedo.astype(np.float32), np.where(glass, 0.07 + 0.7 * (1 - cosine) ** 4, 0.08).astype(np.float32)
     )
@@ -305,7 +305,7 @@ def shade(surface: Surface, lighting: Lighting, sunlit: Array, openness: Array, 
     shiny = np.flatnonzero(mirror > 0.01)
     if len(shiny):
         normal, view = surface.normals[shiny], surface.view[shiny]
-        bounced = view - 2 * (view * normal).sum(axis=1, keepdims=True) * normal
+        bounced = view - 2 * dot(view, normal)[:, None] * normal
         wave = lookup(
             surface.points[shiny, :2] + surface.points[shiny, 2:], 31.0, np.full(len(shiny), 0.2, np.float32)
         )
