@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input_arguments(parser)
     parser.add_argument("--image-topic", action="append", metavar="TOPIC", help="of a bag; one for each camera")
     parser.add_argument("--rectified", action="store_true", help="the images have no lens distortion any more")
-    parser.add_argument("--cloud", choices=[*CLOUD_WRITERS, "none"], default="ply", help="cloud files (default: %(default)s)")
+    parser.add_argument(
+        "--cloud", choices=[*CLOUD_WRITERS, "none"], default="ply", help="cloud files (default: %(default)s)"
+    )
     parser.add_argument("--stride", type=int, default=1, metavar="N", help="every n-th pixel becomes a point")
 
 
