@@ -91,7 +91,7 @@ def _movers(scene: StreetScene, rng: np.random.Generator, lane: tuple[float, int
 
 def drive_frames(seed: int, frames: int, *, width: int, height: int) -> Iterator[DriveFrame]:
     """Yields the frames of a drive along one residential street, 0.1 s apart."""
-    scene = make_scene(FIRST_SCENE + seed, "residential", traffic=False)
+    scene = make_scene(FIRST_SCENE + seed, "residential", with_traffic=False)
     rng = np.random.default_rng([FIRST_SCENE, seed])
     direction = 1
     lane = next(lane for lane in scene.section.lanes if lane[1] == direction)

@@ -33,7 +33,7 @@ class Lighting:
     haze: float
 
     def sky(self, directions: Array, sharpness: float = 1.0) -> Array:
-        """Returns the radiance (N, 3) of the sky in unit directions (N, 3), and of the ground below the horizon."""
+        """Returns the radiance (N, 3) of the sky, or of the ground, in unit directions (N, 3)."""
         up = directions[:, 2]
         height = np.clip(up, 0, 1)[:, None] ** np.float32(0.5)
         colour = self.horizon + (self.zenith - self.horizon) * height

@@ -10,9 +10,10 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from training.render.lighting import Lighting
+from training.render.materials import Surface
 from training.render.mesh import Array, Mesh, dot, length
 from training.render.road import CrossSection
-from training.render.shading import Surface, shade
+from training.render.shading import shade
 
 AO_RADIUS = 2.5
 EDGE_SAMPLES = 3
@@ -153,7 +154,13 @@ def render(
         if len(hit):
             points = origin + rays[hit] * depth[hit, None]
             surface = _surface(
-                caster.mesh, triangle[hit], bary[hit], points, view[hit], depth[hit] * stretch[hit] * scale, section
+                caster.mesh,
+                triangle[hit],
+                bary[hit],
+                points,
+                view[hit],
+                depth[hit] * stretch[hit] * scale,
+                section,
             )
             cell = (u[hit].astype(int) % 4) * 4 + v[hit].astype(int) % 4
             sunlit, raw = _light(caster, surface, lighting, (cell * 7) % 16)

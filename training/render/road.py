@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +55,10 @@ class Marking:
     dash: float
     gap: float
     colour: tuple[float, float, float] = (0.6, 0.6, 0.58)
+
+    def moved(self, offset: float) -> Marking:
+        """Returns the same line elsewhere."""
+        return replace(self, offset=offset)
 
 
 @dataclass(frozen=True)
