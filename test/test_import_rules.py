@@ -75,6 +75,17 @@ def test_only_ros_imports_ros() -> None:
     assert not offenders(PACKAGE, is_allowed)
 
 
+def test_bags_know_no_ros_and_import_only_core() -> None:
+    allowed = {f"{PACKAGE}.core", f"{PACKAGE}.bags"}
+    assert not offenders(
+        f"{PACKAGE}/bags", lambda path, name: not is_within(name, {PACKAGE}) or is_within(name, allowed)
+    )
+
+
+def test_ros_does_not_import_the_tools() -> None:
+    assert not offenders(f"{PACKAGE}/ros", lambda path, name: not is_within(name, {f"{PACKAGE}.tools"}))
+
+
 def test_only_tools_import_the_ros_room() -> None:
     def is_allowed(path: Path, name: str) -> bool:
         room = path.parts[len(ROOT.parts) + 1]
@@ -83,13 +94,15 @@ def test_only_tools_import_the_ros_room() -> None:
     assert not offenders(PACKAGE, is_allowed)
 
 
-def test_the_node_needs_neither_tools_nor_rosbags() -> None:
+def test_the_node_needs_neither_tools_nor_bags() -> None:
     waiting, reached = [ROOT / PACKAGE / "ros" / "depth_node.py"], set()
     while waiting:
         path = waiting.pop()
         reached.add(path)
         for name in imports_of(path):
-            assert not is_within(name, {f"{PACKAGE}.tools", "rosbags"}), f"{path.relative_to(ROOT)} imports {name}"
+            assert not is_within(name, {f"{PACKAGE}.tools", f"{PACKAGE}.bags", "rosbags"}), (
+                f"{path.relative_to(ROOT)} imports {name}"
+            )
             candidates = (
                 ROOT.joinpath(*parts).with_suffix(".py") for parts in (name.split("."), name.split(".")[:-1])
             )

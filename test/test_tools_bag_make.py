@@ -20,8 +20,8 @@ from drives import (
     write_drive,
 )
 
+from recon3d_ros.bags.messages import quaternion
 from recon3d_ros.tools import cli
-from recon3d_ros.tools.bag_messages import quaternion
 
 START_NS = 1_700_000_000_000_000_000
 

@@ -17,8 +17,8 @@ from onnx_models import write_model
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install -r requirements/ros-jazzy.txt")
 
+from recon3d_ros.bags.reader import BagReader
 from recon3d_ros.tools.bag_make import make_bag
-from recon3d_ros.tools.bags import BagReader
 
 
 def demo(output: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -13,9 +13,10 @@ pytest.importorskip("embreex", reason="embreex is not installed; see requirement
 
 from recon3d_ros.core.camera import CameraModel
 from training.render.drive import depth_to_millimetres, drive_frames, write_drive
+from training.render.image import render
 from training.render.lighting import make_lighting
 from training.render.mesh import Material, from_quads, merge
-from training.render.raycast import Caster, Pinhole, cast_depth, render
+from training.render.raycast import Caster, Pinhole, cast_depth
 from training.render.road import CrossSection
 from training.render.shapes import box
 from training.render.shards import ShardPlan, scene_frames, write_shard

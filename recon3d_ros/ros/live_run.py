@@ -15,11 +15,11 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+from recon3d_ros.bags.topics import CameraTopics
+from recon3d_ros.bags.writer import BagWriter
 from recon3d_ros.ros.node_process import NodeProcess
 from recon3d_ros.ros.recorder import RecordedMessage, Recorder
 from recon3d_ros.ros.replay import BagReplay
-from recon3d_ros.tools.bag_input import CameraTopics
-from recon3d_ros.tools.bag_writer import BagWriter
 
 START_SECONDS = 30.0  # for the node to load its network and for DDS to connect
 QUIET_SECONDS = 1.0  # without a new output: the node has caught up

@@ -6,9 +6,9 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from recon3d_ros.bags.reader import BagReader
+from recon3d_ros.bags.writer import STORAGES
 from recon3d_ros.tools.bag_make import make_bag
-from recon3d_ros.tools.bag_writer import STORAGES
-from recon3d_ros.tools.bags import BagReader
 from recon3d_ros.tools.inputs import InputOptions, add_input_arguments, input_options
 
 

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recon3d_ros.bags.reader import BagError, BagReader
+from recon3d_ros.bags.topics import CameraTopics, base_topic
 from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.camera_info import camera_from_info, check_image_size
 from recon3d_ros.core.encodings import EncodingError, decode_compressed, decode_image
 from recon3d_ros.core.preprocess import RawImage
-from recon3d_ros.tools.bags import BagError, BagReader
 from recon3d_ros.tools.inputs import CameraFrame, InputOptions
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 DEPTH_ENCODINGS = ("16UC1", "32FC1")
-
-
-@dataclass(frozen=True)
-class CameraTopics:
-    """The topics of one camera; `camera_info` is "" where the calibration comes from elsewhere."""
-
-    image: str
-    camera_info: str
-
-    @property
-    def name(self) -> str:
-        """The camera's namespace: "front" of /front/image_raw; "camera" where there is none."""
-        return _base_topic(self.image).rpartition("/")[0].strip("/") or "camera"
 
 
 class BagSource:
@@ -117,13 +104,8 @@ def find_cameras(reader: BagReader, options: InputOptions) -> list[CameraTopics]
     return [CameraTopics(name, "" if is_calibrated else _camera_info_topic(reader, name)) for name in chosen]
 
 
-def _base_topic(image_topic: str) -> str:
-    """Returns the topic without the suffix that image_transport adds to it."""
-    return image_topic.removesuffix("/compressed")
-
-
 def _is_copy(name: str, names: list[str]) -> bool:
-    return name != _base_topic(name) and _base_topic(name) in names
+    return name != base_topic(name) and base_topic(name) in names
 
 
 def _is_depth(reader: BagReader, topic: str) -> bool:
@@ -139,7 +121,7 @@ def _is_depth(reader: BagReader, topic: str) -> bool:
 
 def _camera_info_topic(reader: BagReader, image_topic: str) -> str:
     """Returns the CameraInfo beside the image, where image_transport looks for it, or else below it."""
-    base = _base_topic(image_topic)
+    base = base_topic(image_topic)
     candidates = (base.rpartition("/")[0] + "/camera_info", base + "/camera_info")
     for name in candidates:
         if name in reader.topics and reader.topics[name].type == CAMERA_INFO and reader.topics[name].count:

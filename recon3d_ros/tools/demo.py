@@ -12,10 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from recon3d_ros.tools.bag_input import CameraTopics, find_cameras
+from recon3d_ros.bags.reader import BagReader
+from recon3d_ros.bags.topics import CameraTopics
+from recon3d_ros.bags.writer import BagWriter
+from recon3d_ros.tools.bag_input import find_cameras
 from recon3d_ros.tools.bag_make import make_bag
-from recon3d_ros.tools.bag_writer import BagWriter
-from recon3d_ros.tools.bags import BagReader
 from recon3d_ros.tools.demo_report import frame_table, latency_table, read_frames, truth_table
 from recon3d_ros.tools.inputs import InputOptions
 from recon3d_ros.tools.preview import preview_rows

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from recon3d_ros.bags.reader import BagReader
+from recon3d_ros.bags.topics import CameraTopics
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.camera_info import camera_from_info
 from recon3d_ros.core.cloud import back_project
 from recon3d_ros.core.encodings import decode_depth, decode_image
 from recon3d_ros.core.metrics import depth_metrics, mean_metrics
 from recon3d_ros.core.pipeline import DepthFrame
-from recon3d_ros.tools.bag_input import CameraTopics
-from recon3d_ros.tools.bags import BagReader
 from recon3d_ros.tools.depth_error import MAX_DEPTH, MIN_DEPTH, judged_pixels
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from recon3d_ros.bags.writer import BagWriter
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.engines import BACKENDS, load_engine
-from recon3d_ros.tools.bag_writer import BagWriter
 from recon3d_ros.tools.inputs import (
     CameraFrame,
     FrameSource,

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from recon3d_ros.bags import messages as to_message
+from recon3d_ros.bags.writer import BagWriter
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.cloud import back_project, dense_points
 from recon3d_ros.core.encodings import encode_depth
 from recon3d_ros.core.pipeline import DepthFrame
-from recon3d_ros.tools import bag_messages as to_message
-from recon3d_ros.tools.bag_writer import BagWriter
 from recon3d_ros.tools.inputs import CameraFrame, InputError
 from recon3d_ros.tools.point_files import write_pcd, write_ply
 from recon3d_ros.tools.preview import Moments, preview_rows

@@ -9,7 +9,7 @@ from pathlib import Path
 from rosbags.interfaces import ConnectionExtRosbag2, Qos
 from rosbags.rosbag2 import Reader
 
-from recon3d_ros.tools.salvage import BagMessage, salvage
+from recon3d_ros.bags.salvage import BagMessage, salvage
 
 
 class WholeFile:

@@ -11,7 +11,7 @@ from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLi
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from recon3d_ros.tools.bags import BagError
+from recon3d_ros.bags.reader import BagError
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 LATCHED_TOPICS = ("/tf_static",)

@@ -12,8 +12,8 @@ from typing import Any
 from rosbags.interfaces import Qos
 from rosbags.typesys import Stores, get_typestore
 
-from recon3d_ros.tools.bag_files import SalvagedFile, WholeFile
-from recon3d_ros.tools.salvage import BagMessage
+from recon3d_ros.bags.files import SalvagedFile, WholeFile
+from recon3d_ros.bags.salvage import BagMessage
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
 

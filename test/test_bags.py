@@ -13,8 +13,8 @@ import pytest
 from drives import STORE, camera_messages, cut, ros_message, write_bag
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from recon3d_ros.tools import salvage
-from recon3d_ros.tools.bags import BagError, BagReader
+from recon3d_ros.bags import salvage
+from recon3d_ros.bags.reader import BagError, BagReader
 
 STORAGES = ("mcap", "sqlite3")
 
