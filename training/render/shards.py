@@ -15,8 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from training.render.image import render
 from training.render.photo import develop
-from training.render.raycast import Caster, render
+from training.render.raycast import Caster
 from training.render.scene import make_scene
 from training.render.views import random_camera
 

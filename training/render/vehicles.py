@@ -1,4 +1,4 @@
-"""The vehicles of a street: cars, trucks, buses and two-wheelers; x forward, origin on the ground below the centre."""
+"""The vehicles of a street: cars, trucks, buses, two-wheelers; x forward, origin on the ground at the centre."""
 
 from __future__ import annotations
 
