@@ -17,6 +17,8 @@ from rclpy.parameter import Parameter
 from ros_harness import RosHarness
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
+from recon3d_ros.core.camera import CameraError
+from recon3d_ros.ros.camera_port import Calibration
 from recon3d_ros.ros.messages import depth_from_msg, points_from_msg
 
 WIDTH, HEIGHT = 200, 120  # of the camera; the network's input is 64 x 32
@@ -68,11 +70,11 @@ class Feed:
 
     def send_info(self, **changes) -> None:
         self.infos.publish(camera_info(**changes))
-        self.harness.wait_for(self._has_taken_info, "the CameraInfo to arrive")
+        self.harness.wait_for(lambda: self.calibration() is not None, "the CameraInfo to arrive")
 
-    def _has_taken_info(self) -> bool:
-        port = self.node._ports["front"]
-        return port._camera is not None or bool(port._camera_error)
+    def calibration(self) -> Calibration | CameraError | None:
+        """What the node has made of the last CameraInfo."""
+        return self.node._ports["front"]._calibration
 
     def send(self, image: Image | None = None, **changes) -> None:
         self.images.publish(image or image_message(**changes))
@@ -276,7 +278,7 @@ def test_a_camera_info_of_zeros_is_refused_and_a_good_one_serves(start):
     feed.wait_for_value("rejected.bad_camera_info", "1")
     assert "not calibrated" in feed.values()["last_error"] or "K" in feed.values()["last_error"]
     feed.infos.publish(camera_info())
-    feed.harness.wait_for(lambda: feed.node._ports["front"]._camera is not None, "the good CameraInfo")
+    feed.harness.wait_for(lambda: isinstance(feed.calibration(), Calibration), "the good CameraInfo")
     feed.send()
     feed.depth(1)
 
@@ -287,7 +289,7 @@ def test_a_resolution_that_changes_in_mid_stream_is_followed(start):
     feed.send()
     feed.depth(1)
     feed.infos.publish(camera_info(width=100, height=60, fx=75.0))
-    feed.harness.wait_for(lambda: feed.node._ports["front"]._camera.width == 100, "the new CameraInfo")
+    feed.harness.wait_for(lambda: feed.calibration().camera.width == 100, "the new CameraInfo")
     feed.send(width=100, height=60)
     feed.depth(2)
     feed.harness.wait_for(lambda: len(feed.out["/front/depth/camera_info"]) == 2, "the second CameraInfo")
@@ -326,7 +328,7 @@ def test_two_cameras_go_through_one_engine(model: Path):
         harness.wait_until_connected(publishers, [f"/{name}/depth/image_rect" for name in out])
         for name, (infos, _) in feeds.items():
             infos.publish(camera_info(frame_id=f"{name}_optical_frame"))
-        harness.wait_for(lambda: all(p._camera for p in harness.node._ports.values()), "both CameraInfo")
+        harness.wait_for(lambda: all(p._calibration for p in harness.node._ports.values()), "both CameraInfo")
         for name, (_, images) in feeds.items():
             images.publish(image_message(frame_id=f"{name}_optical_frame"))
         harness.wait_for(lambda: all(out.values()), "depth of both cameras")

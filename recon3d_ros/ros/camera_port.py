@@ -43,6 +43,14 @@ class ReceivedImage:
     arrival: float
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """What the last CameraInfo said."""
+
+    camera: CameraModel
+    frame_id: str
+
+
 def topic_of(camera: str, topic: str) -> str:
     """Returns a topic within the camera's namespace; an absolute topic stays as it is."""
     return topic if topic.startswith("/") else f"{camera}/{topic}"
@@ -68,9 +76,8 @@ class CameraPort:
         self._node = node
         self._on_image = on_image
         self._is_rectified = parameters.rectified
-        self._camera: CameraModel | None = None
-        self._camera_error = ""
-        self._camera_frame = ""
+        # Written by the executor's thread and read by the inference thread, so always as one value.
+        self._calibration: Calibration | CameraError | None = None
         self._rays_of: tuple[CameraModel, int] | None = None
         self._last_stamp_ns = 0
 
@@ -126,30 +133,28 @@ class CameraPort:
                 image = messages.image_from_msg(message)
         except ValueError as error:
             raise FrameError("bad_image", str(error)) from error
-        if self._camera is None:
-            if self._camera_error:
-                raise FrameError("bad_camera_info", self._camera_error)
+        calibration = self._calibration
+        if calibration is None:
             topic = self._subscriptions[1].topic_name
             raise FrameError("no_camera_info", f"no CameraInfo on {topic} yet; depth needs the focal length")
-        camera = self._camera
+        if isinstance(calibration, CameraError):
+            raise FrameError("bad_camera_info", f"CameraInfo cannot be used: {calibration}")
         try:
-            check_image_size(camera, image)
+            check_image_size(calibration.camera, image)
         except CameraError as error:
             raise FrameError("camera_info_mismatch", str(error)) from error
-        if message.header.frame_id != self._camera_frame:
+        if message.header.frame_id != calibration.frame_id:
             raise FrameError(
                 "camera_info_mismatch",
-                f"image has frame_id '{message.header.frame_id}', its CameraInfo '{self._camera_frame}'; "
+                f"image has frame_id '{message.header.frame_id}', its CameraInfo '{calibration.frame_id}'; "
                 "they must be the same optical frame",
             )
-        return image, camera
+        return image, calibration.camera
 
     def publish(self, frame: DepthFrame, header: Header, parameters: DepthNodeParameters) -> None:
         """Publishes what somebody subscribes to, under the input's own header."""
         camera = frame.camera
-        self.health.facts["image_size"] = f"{self._camera.width}x{self._camera.height}" if self._camera else ""
-        self.health.facts["depth_size"] = f"{camera.width}x{camera.height}"
-        self.health.facts["frame_id"] = header.frame_id
+        self.health.facts = {"depth_size": f"{camera.width}x{camera.height}", "frame_id": header.frame_id}
         if self._is_subscribed("depth/camera_info"):
             self._publishers["depth/camera_info"].publish(messages.camera_to_msg(camera, header))
         if self._is_subscribed("depth/image_rect"):
@@ -188,8 +193,6 @@ class CameraPort:
     def _receive_camera_info(self, message: CameraInfo) -> None:
         try:
             camera = camera_from_info(message, rectified=self._is_rectified)
+            self._calibration = Calibration(camera, message.header.frame_id)
         except CameraError as error:
-            self._camera, self._camera_error = None, f"CameraInfo cannot be used: {error}"
-            return
-        self._camera_frame = message.header.frame_id
-        self._camera, self._camera_error = camera, ""
+            self._calibration = error

@@ -24,6 +24,7 @@ class CameraHealth:
         unwanted: images that nobody's subscription asked for.
         rejected: images refused, by reason.
         time_jumps: stamps that went backward (a bag that loops, two publishers on one topic).
+        facts: more to report, by key; replaced as a whole, never changed in place.
     """
 
     def __init__(self, name: str, stale_after: float) -> None:
