@@ -126,6 +126,25 @@ def fill_sides(site: Site, kind: str) -> None:
                 _lots(site, side, "residential")
 
 
+def fill_background(site: Site, kind: str) -> None:
+    """Closes the view between and behind what lines the street: strips of wood, and blocks where it ends."""
+    rng, section = site.rng, site.section
+    for side in (0, 1):
+        if rng.uniform() > 0.65:
+            continue
+        sign, away = 1 - 2 * side, rng.uniform(20, 60)
+        wood = vegetation.wood(24.0, rng)
+        for s in np.arange(-100, 260, 24.0):
+            if not section.in_junction(s, 14) and rng.uniform() < 0.85:
+                lateral = sign * (section.edge(side) + away + rng.uniform(0, 8))
+                site.put(wood, s, lateral, turn=0.0 if sign > 0 else np.pi, scale=rng.uniform(0.8, 1.2))
+    if rng.uniform() < 0.5:
+        for lateral in np.arange(-60, 61, 24.0):
+            wooded = kind not in ("city", "residential") or rng.uniform() < 0.5
+            mesh = vegetation.wood(24.0, rng) if wooded else buildings.block(rng)[0]
+            site.put(mesh, rng.uniform(170, 250), lateral, turn=-np.pi / 2)
+
+
 def add_street_life(site: Site, kind: str) -> None:
     """Puts lamps, signs, signals, people, two-wheelers and small things."""
     rng, section = site.rng, site.section

@@ -11,7 +11,7 @@ from training.render.lighting import Lighting, make_lighting
 from training.render.mesh import Array, Mesh, merge, place
 from training.render.plans import random_kind, random_section
 from training.render.road import CrossSection, RoadPath, far_land, ground_mesh, make_path
-from training.render.roadside import add_street_life, fill_sides
+from training.render.roadside import add_street_life, fill_background, fill_sides
 from training.render.site import Site
 
 
@@ -59,8 +59,10 @@ def make_scene(seed: int, kind: str | None = None, *, with_traffic: bool = True)
         traffic.add_crossing_traffic(site, stock)
     add_street_life(site, kind)
     _add_structures(site, kind)
+    lighting = make_lighting(rng)
+    fill_background(site, kind)
     positions = np.array(site.vehicles or [(1e6, 0, 0)], np.float32)
-    return StreetScene(kind, merge(site.parts), path, section, make_lighting(rng), positions)
+    return StreetScene(kind, merge(site.parts), path, section, lighting, positions)
 
 
 def _add_structures(site: Site, kind: str) -> None:

@@ -168,3 +168,24 @@ def hedge(length: float, height: float, rng: np.random.Generator) -> Mesh:
     centres[face == 2, 2] = height
     parts.append(leaf_cards(centres, 0.1, colour, rng, np.array([0, 0, height * 0.3])))
     return merge(parts)
+
+
+def wood(length: float, rng: np.random.Generator) -> Mesh:
+    """Returns a strip of forest edge along x, coarse: to be seen from afar."""
+    count = max(4, round(length / 3.0))
+    height = rng.uniform(6, 16)
+    colour = leaf_colour(rng) * 0.8
+    parts = []
+    for x in np.linspace(-length / 2, length / 2, count) + rng.normal(0, 1.0, count):
+        tall = height * rng.uniform(0.7, 1.2)
+        shade = (colour * rng.uniform(0.7, 1.3)).astype(np.float32)
+        low, high = (x, rng.normal(0, 2), tall * 0.3), (x + rng.normal(0, 1), rng.normal(0, 2), tall * 0.65)
+        parts.append(blob(low, (3.5, 3.0, tall * 0.4), Material.LEAVES, shade * 0.8, rng, roughness=0.4))
+        parts.append(blob(high, (2.6, 2.4, tall * 0.35), Material.LEAVES, shade, rng, roughness=0.45))
+    n = int(length * height * 3)
+    spots = np.stack(
+        [rng.uniform(-length / 2, length / 2, n), rng.normal(-1, 2.5, n), rng.beta(2, 1.6, n) * height * 1.1],
+        axis=1,
+    )
+    parts.append(leaf_cards(spots, 0.45, colour, rng, np.array([0, 3, height * 0.3])))
+    return merge(parts)
