@@ -79,6 +79,18 @@ def test_an_epoch_takes_every_frame_once_and_finds_new_shards(tmp_path) -> None:
     assert len({samples._frame_index(number) for number in range(8, 16)}) == 8
 
 
+def test_shards_that_appear_in_mid_run_do_not_stop_it(tmp_path) -> None:
+    folder = write_toy_shards(tmp_path / "a", shards=1, frames=2)
+    samples = TrainingSamples([folder], width=96, height=32, seed=0)
+    for number in range(2):
+        assert samples[number]["depth"].shape == (32, 96)
+    for shard in range(1, 6):
+        write_toy_shards(tmp_path / f"{shard}", shards=1, frames=9)
+        (tmp_path / f"{shard}" / "shard_00000").rename(folder / f"shard_{shard:05d}")
+        for number in range(shard * 60, shard * 60 + 20):
+            assert samples[number]["depth"].shape == (32, 96)
+
+
 def test_a_sample_has_the_shapes_and_types_it_promises(tmp_path) -> None:
     sample = TrainingSamples([write_toy_shards(tmp_path)], width=96, height=32, seed=0)[0]
     assert {name: (tuple(v.shape), v.dtype) for name, v in sample.items()} == {

@@ -12,9 +12,7 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]
 
 # NTSC's luma and chroma: hue is a rotation, saturation a scale of the chroma plane.
-RGB_TO_YIQ = np.array(
-    [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], dtype=np.float32
-)
+RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], dtype=np.float32)
 YIQ_TO_RGB = np.linalg.inv(RGB_TO_YIQ).astype(np.float32)
 
 
@@ -90,9 +88,7 @@ def _change_sharpness(x: npt.NDArray[np.float32], rng: np.random.Generator) -> n
         return np.asarray(cv2.blur(x, (length, 1) if rng.random() < 0.7 else (1, length)))
     if kind < 0.5:
         scale = rng.uniform(0.4, 0.9)
-        small = cv2.resize(
-            x, (int(width * scale), int(height * scale)), interpolation=cv2.INTER_LINEAR
-        )
+        small = cv2.resize(x, (int(width * scale), int(height * scale)), interpolation=cv2.INTER_LINEAR)
         return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
     return x
 

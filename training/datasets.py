@@ -174,7 +174,8 @@ class TrainingSamples(Dataset[dict[str, torch.Tensor]]):
             the depth is known (sky included); K (3, 3) float32.
         """
         rng = np.random.default_rng((self.seed, number))
-        frame = self._frames[self._frame_index(number)]
+        index = self._frame_index(number)  # may list the folders anew, and so change self._frames
+        frame = self._frames[index]
         frame = augment_geometry(frame, width=self.width, height=self.height, rng=rng)
         return {
             "image": torch.from_numpy(augment_photometry(frame.image, rng)),

@@ -60,9 +60,7 @@ def evaluate_shards(network: DepthNetwork, folder: Path, *, limit: int = 0) -> d
         prediction = engine.infer(frame.image[None], np.array([frame.camera.fx], dtype=np.float32))
         if prediction.confidence is None:
             raise TypeError("the network gives no confidence")
-        results.append(
-            frame_metrics(prediction.depth.ravel(), prediction.confidence.ravel(), frame.depth.ravel())
-        )
+        results.append(frame_metrics(prediction.depth.ravel(), prediction.confidence.ravel(), frame.depth.ravel()))
     return mean_metrics(results)
 
 
