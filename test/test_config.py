@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -13,19 +14,25 @@ from typing import Any
 import pytest
 import yaml
 
-rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed")
+pytest.importorskip("rclpy", reason="rclpy is not installed")
 
-from rclpy.context import Context  # noqa: E402
-from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
-from rclpy.qos import ReliabilityPolicy  # noqa: E402
 
-from recon3d_ros.ros.depth_node import DepthNode  # noqa: E402
-from recon3d_ros.ros.environment import PROFILE_VARIABLES, node_environment  # noqa: E402
-from recon3d_ros.ros.parameters import DepthNodeParameters  # noqa: E402
+from recon3d_ros.ros.environment import PROFILE_VARIABLES, node_environment
+from recon3d_ros.ros.parameters import DepthNodeParameters
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 # Parameters that every ROS 2 node has.
 COMMON_PARAMETERS = {"use_sim_time", "qos_overrides"}
+# What a process prints of the node that it made and configured.
+REPORT = """
+import dataclasses, json, sys, rclpy
+from recon3d_ros.ros.depth_node import DepthNode
+rclpy.init(args=sys.argv)
+node = DepthNode()
+node.trigger_configure()
+reliability = {p.topic_name: p.qos_profile.reliability.name for p in node.publishers if hasattr(p, "topic_name")}
+print(json.dumps({"parameters": dataclasses.asdict(node.parameters), "reliability": reliability}))
+"""
 DECLARED = {field.name: field for field in dataclasses.fields(DepthNodeParameters)}
 
 
@@ -59,26 +66,31 @@ def test_the_file_repeats_no_default() -> None:
             assert value != DECLARED[name].default, f"'{name}' restates the default that stands in the dataclass"
 
 
-def test_a_node_accepts_the_file_with_every_example_uncommented(tmp_path: Path) -> None:
-    pytest.importorskip("onnx", reason="onnx, which makes the model of this test, is not installed")
+@pytest.fixture(scope="module")
+def node_with_every_example(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a node in its own process reports after it took the file with every example uncommented."""
+    pytest.importorskip("onnx", reason="onnx, which makes the model of these tests, is not installed")
     from onnx_models import write_model
 
-    path = tmp_path / "parameters.yaml"
-    path.write_text(file_text(uncomment=True), encoding="utf-8")
-    model = write_model(tmp_path / "tiny.onnx")
-    context = Context()
-    rclpy.init(args=["--ros-args", "--params-file", str(path), "-p", f"model:={model}"], context=context)
-    node = DepthNode(context=context)
-    try:
-        for name, value in parameters_in_file(uncomment=True).items():
-            if name in DECLARED:
-                assert getattr(node.parameters, name) == (tuple(value) if isinstance(value, list) else value)
-        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        (cloud,) = node.get_publishers_info_by_topic("/front/points")
-        assert cloud.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
-    finally:
-        node.destroy_node()
-        rclpy.shutdown(context=context)
+    folder = tmp_path_factory.mktemp("node")
+    model = write_model(folder / "tiny.onnx")
+    file = folder / "parameters.yaml"
+    file.write_text(file_text(uncomment=True), encoding="utf-8")
+    command = [sys.executable, "-c", REPORT, "--ros-args", "--params-file", str(file), "-p", f"model:={model}"]
+    output = subprocess.check_output(command, cwd=CONFIG.parent, text=True, timeout=60)
+    return json.loads(output.splitlines()[-1])
+
+
+def test_a_node_takes_the_file_with_every_example_uncommented(node_with_every_example: dict[str, Any]) -> None:
+    expected = {name: value for name, value in parameters_in_file(uncomment=True).items() if name in DECLARED}
+    parameters = node_with_every_example["parameters"]
+    assert {name: parameters[name] for name in expected} == expected
+
+
+def test_a_qos_override_changes_its_topic_and_no_other(node_with_every_example: dict[str, Any]) -> None:
+    expected = {"/front/points": "BEST_EFFORT", "/front/depth/image_rect": "RELIABLE", "/left/points": "RELIABLE"}
+    reliability = node_with_every_example["reliability"]
+    assert {topic: reliability[topic] for topic in expected} == expected
 
 
 def test_a_variable_that_is_set_already_keeps_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
