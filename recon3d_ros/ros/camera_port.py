@@ -21,10 +21,19 @@ from recon3d_ros.ros import messages
 from recon3d_ros.ros.diagnostics import CameraHealth
 from recon3d_ros.ros.parameters import DepthNodeParameters
 
-# The executor moves images into the keep-latest mailbox at once. A queue of one would let DDS drop, uncounted,
-# what arrives while another callback runs; the mailbox drops the same frames and counts them.
-SENSOR_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+
+def sensor_qos() -> QoSProfile:
+    """Returns the QoS of an input; a new one each time, because rclpy writes a topic's overrides into it.
+
+    The executor moves images into the keep-latest mailbox at once. A queue of one would let DDS drop, uncounted,
+    what arrives while another callback runs; the mailbox drops the same frames and counts them.
+    """
+    return QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+def output_qos() -> QoSProfile:
+    """Returns the QoS of an output, which default rviz2 and Nav2 connect to; a new one, as sensor_qos."""
+    return QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class FrameError(Exception):
@@ -87,19 +96,19 @@ class CameraPort:
         overrides = QoSOverridingOptions.with_default_policies()
         self._subscriptions = [
             node.create_subscription(
-                image_type, image_topic, self._receive_image, SENSOR_QOS, qos_overriding_options=overrides
+                image_type, image_topic, self._receive_image, sensor_qos(), qos_overriding_options=overrides
             ),
             node.create_subscription(
                 CameraInfo,
                 topic_of(name, parameters.camera_info_topic),
                 self._receive_camera_info,
-                SENSOR_QOS,
+                sensor_qos(),
                 qos_overriding_options=overrides,
             ),
         ]
         self._publishers = {
             topic: node.create_lifecycle_publisher(
-                message_type, f"{name}/{topic}", OUTPUT_QOS, qos_overriding_options=overrides
+                message_type, f"{name}/{topic}", output_qos(), qos_overriding_options=overrides
             )
             for topic, message_type in (
                 ("depth/image_rect", Image),
