@@ -1,0 +1,48 @@
+"""The node as a process of its own: it says why it cannot start, and stops cleanly."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install -r requirements/ros-jazzy.txt")
+
+from onnx_models import write_model
+
+from recon3d_ros.ros.node_process import NodeProcess
+
+
+def wait_for(condition, what: str, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"max_range": "far"}, "expecting type 'DOUBLE'"),
+        ({"mxa_range": 3.0}, "'mxa_range' is unknown"),
+        ({"model": "nowhere.onnx"}, "nowhere.onnx: cannot be read"),
+    ],
+    ids=["type", "name", "model"],
+)
+def test_a_node_that_cannot_start_ends_with_status_1_and_its_reason(tmp_path: Path, parameters, words):
+    log = tmp_path / "node.log"
+    with NodeProcess(parameters, log=log) as process:
+        wait_for(lambda: process.poll() is not None, "the node to end")
+        assert process.poll() == 1
+    assert words in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def test_ctrl_c_ends_a_running_node_with_status_0(tmp_path: Path):
+    log = tmp_path / "node.log"
+    process = NodeProcess({"model": str(write_model(tmp_path / "model.onnx"))}, log=log)
+    wait_for(lambda: "configured" in log.read_text(), "the node to be configured")
+    time.sleep(0.5)
+    assert process.stop() == 0
+    assert "Traceback" not in log.read_text()
