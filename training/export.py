@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import logging
 import tempfile
 import warnings
@@ -102,7 +101,6 @@ def _trace(network: DepthNetwork, *, height: int, width: int) -> onnx.ModelProto
     """Returns the network as an ONNX graph with a dynamic batch and a fixed size."""
     image = torch.zeros((2, height, width, 3), dtype=torch.uint8)
     focal = torch.full((2,), 400.0)
-    buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's notes on its own internals
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -116,8 +114,9 @@ def _trace(network: DepthNetwork, *, height: int, width: int) -> onnx.ModelProto
             dynamic_shapes={"image": {0: torch.export.Dim("B")}, "focal": {0: torch.export.Dim("B")}},
             verbose=False,
         )
-    program.save(buffer)
-    return onnx.load_model_from_string(buffer.getvalue())
+    if program is None:
+        raise ExportError("the exporter returned nothing")
+    return program.model_proto
 
 
 def _serialise(model: onnx.ModelProto, metadata: dict[str, str]) -> bytes:

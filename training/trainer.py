@@ -56,11 +56,11 @@ class TrainConfig:
     first_width: int = 416
     height: int = 192
     width: int = 640
-    first_part: float = 0.7
-    batch_size: int = 8
+    first_part: float = 0.65
+    batch_size: int = 4
     steps: int = 10_000
     minutes: float = 0.0
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-4
     encoder_rate: float = 0.3
     weight_decay: float = 1e-2
     warm_up_part: float = 0.03
