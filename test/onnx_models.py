@@ -51,6 +51,7 @@ def write_model(
     image_shape: Sequence[int | str] | None = None,
     depth_dtype: int = TensorProto.FLOAT,
     first_operator: str = "Cast",
+    graph_batch: int = -1,
 ) -> Path:
     """Writes a model that keeps the one-file contract, unless an argument says otherwise; returns its path.
 
@@ -61,6 +62,7 @@ def write_model(
         has_confidence: whether there is a second output: the green channel from 0 to 1.
         image_name, image_dtype, image_shape: of the first input.
         depth_dtype: of the first output.
+        graph_batch: the one batch size that the graph can really run; -1 for any.
         first_operator: what the first node calls itself; any other name makes a graph that nothing can run.
     """
     shape = ["B", height, width, 3] if image_shape is None else list(image_shape)
@@ -72,7 +74,7 @@ def write_model(
     constants = {
         "metres_per_grey": np.float32(METRES_PER_GREY),
         "metres_per_focal": np.float32(METRES_PER_FOCAL_PX),
-        "focal_shape": np.array([-1, 1, 1], dtype=np.int64),
+        "focal_shape": np.array([graph_batch, 1, 1], dtype=np.int64),
     }
     nodes = [
         helper.make_node(first_operator, [image_name], ["colour"], to=TensorProto.FLOAT),
