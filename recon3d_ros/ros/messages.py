@@ -19,12 +19,11 @@ from recon3d_ros.core.encodings import (
     ENCODINGS,
     EncodingError,
     decode_compressed,
-    decode_depth,
-    decode_image,
     encode_depth,
     pack_points,
     unpack_points,
 )
+from recon3d_ros.core.image_message import depth_of, image_of
 from recon3d_ros.core.preprocess import RawImage
 
 POINT_DTYPES = {PointField.FLOAT32: np.float32, PointField.FLOAT64: np.float64}
@@ -38,7 +37,7 @@ def image_from_msg(message: Image) -> RawImage:
     """
     if message.encoding not in ENCODINGS and (converted := _image_through_cv_bridge(message)) is not None:
         return converted
-    return decode_image(message.data, **_layout(message))
+    return image_of(message)
 
 
 def image_from_compressed_msg(message: CompressedImage) -> RawImage:
@@ -61,7 +60,7 @@ def depth_from_msg(message: Image) -> npt.NDArray[np.float32]:
     Raises:
         EncodingError: if it is neither, or damaged.
     """
-    return decode_depth(message.data, **_layout(message))
+    return depth_of(message)
 
 
 def depth_to_msg(depth: npt.NDArray[np.float32], header: Header, encoding: str) -> Image:
@@ -169,16 +168,6 @@ def _fill(message: Image | PointCloud2, values: npt.NDArray[Any]) -> None:
     ndarray byte by byte, a thousand times slower (benchmarks/message_fill.py).
     """
     message.data.frombytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
-
-
-def _layout(message: Image) -> dict[str, Any]:
-    return {
-        "encoding": message.encoding,
-        "height": message.height,
-        "width": message.width,
-        "step": message.step,
-        "is_bigendian": bool(message.is_bigendian),
-    }
 
 
 def _image_through_cv_bridge(message: Image) -> RawImage | None:

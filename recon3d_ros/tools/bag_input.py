@@ -11,7 +11,8 @@ from recon3d_ros.bags.reader import BagError, BagReader
 from recon3d_ros.bags.topics import CameraTopics, base_topic
 from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.camera_info import camera_from_info, check_image_size
-from recon3d_ros.core.encodings import EncodingError, decode_compressed, decode_image
+from recon3d_ros.core.encodings import EncodingError, decode_compressed
+from recon3d_ros.core.image_message import image_of
 from recon3d_ros.core.preprocess import RawImage
 from recon3d_ros.tools.inputs import CameraFrame, InputOptions
 
@@ -137,11 +138,4 @@ def _decode(content: Any) -> RawImage:
     """Returns the image of an Image or CompressedImage."""
     if hasattr(content, "format"):
         return decode_compressed(content.data, content.format)
-    return decode_image(
-        content.data,
-        encoding=content.encoding,
-        height=content.height,
-        width=content.width,
-        step=content.step,
-        is_bigendian=bool(content.is_bigendian),
-    )
+    return image_of(content)

@@ -15,7 +15,7 @@ from recon3d_ros.bags.topics import CameraTopics
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.camera_info import camera_from_info
 from recon3d_ros.core.cloud import back_project
-from recon3d_ros.core.encodings import decode_depth, decode_image
+from recon3d_ros.core.image_message import depth_of, image_of
 from recon3d_ros.core.metrics import depth_metrics, mean_metrics
 from recon3d_ros.core.pipeline import DepthFrame
 from recon3d_ros.tools.depth_error import MAX_DEPTH, MIN_DEPTH, judged_pixels
@@ -55,8 +55,8 @@ def read_frames(
             frame[message.topic] = reader.deserialise(message)
             if len(frame) == 3:
                 del parts[message.stamp_ns]
-                image = decode_image(**_pixels(frame[image_topic]))
-                depth = decode_depth(**_pixels(frame[depth_topic]))
+                image = image_of(frame[image_topic])
+                depth = depth_of(frame[depth_topic])
                 yield (
                     message.stamp_ns,
                     DepthFrame(image.data, depth, None, camera_from_info(frame[info_topic]), {}),
@@ -72,7 +72,7 @@ def read_true_depth(bag: Path, camera: str) -> dict[int, DepthImage]:
             return truth
         model = camera_from_info(reader.deserialise(next(reader.messages([info_topic]))))
         for message in reader.messages([depth_topic]):
-            depth = decode_depth(**_pixels(reader.deserialise(message)))
+            depth = depth_of(reader.deserialise(message))
             truth[message.stamp_ns] = DepthImage(depth, model)
     return truth
 
@@ -156,9 +156,3 @@ def _last_diagnostics(recording: Path, camera: str) -> dict[str, str]:
                 if status.name.endswith(f": {camera}"):
                     values = {item.key: item.value for item in status.values}
     return values
-
-
-def _pixels(message: Any) -> dict[str, Any]:
-    """Returns the fields of a sensor_msgs/Image that its decoding needs."""
-    names = ("data", "encoding", "height", "width", "step", "is_bigendian")
-    return {name: getattr(message, name) for name in names}
