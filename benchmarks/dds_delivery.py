@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +24,8 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
 from recon3d_ros.ros import messages
-from recon3d_ros.ros.environment import PROFILE_VARIABLES, node_environment
+from recon3d_ros.ros.node_process import ros_environment
 
-CONFIG = Path(__file__).resolve().parents[1] / "config"
 PAYLOADS = {"image": "1280x720 rgb8 image, 2.8 MB", "cloud": "300,000 xyzrgb points, 9.6 MB"}
 TOPIC = "payload"
 
@@ -47,10 +45,10 @@ def compare(args: argparse.Namespace) -> None:
     """Prints a table of every payload under every combination of the two settings."""
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_DOMAIN_ID", str(os.getpid() % 100))
-    for name in node_environment(CONFIG):
+    shipped = ros_environment()
+    for name in shipped:
         os.environ.pop(name, None)
-    shipped = node_environment(CONFIG)
-    profile = {name: shipped[name] for name in PROFILE_VARIABLES}
+    profile = {name: value for name, value in shipped.items() if name.endswith("_PROFILES_FILE")}
     allocator = {name: value for name, value in shipped.items() if name not in profile}
     print(f"{'Reliable' if args.reliable else 'Best effort'}, {args.rate:g} Hz.\n")
     print("| message | fastdds.xml | allocator.env | received | median ms | p95 ms |\n|---|---|---|---|---|---|")

@@ -10,11 +10,11 @@ import yaml
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
-from recon3d_ros.ros.environment import node_environment
+from recon3d_ros.ros.node_process import ros_environment
 
 SHARE = Path(get_package_share_directory("recon3d_ros"))
 
@@ -43,7 +43,10 @@ def start_nodes(context: LaunchContext) -> list[Node]:
             name="recon3d_depth",
             parameters=parameters,
             ros_arguments=["--log-level", ["recon3d_depth:=", LaunchConfiguration("log_level")]],
-            additional_env=node_environment(SHARE / "config"),
+            # A variable that is set already keeps its value, so that a vehicle's own DDS profile wins.
+            additional_env={
+                name: EnvironmentVariable(name, default_value=v) for name, v in ros_environment().items()
+            },
             output="screen",
         ),
         Node(

@@ -17,7 +17,7 @@ import yaml
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 
-from recon3d_ros.ros.environment import PROFILE_VARIABLES, node_environment
+from recon3d_ros.ros.node_process import ros_environment
 from recon3d_ros.ros.parameters import DepthNodeParameters
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
@@ -93,22 +93,11 @@ def test_a_qos_override_changes_its_topic_and_no_other(node_with_every_example: 
     assert {topic: reliability[topic] for topic in expected} == expected
 
 
-def test_a_variable_that_is_set_already_keeps_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/vehicle/profile.xml")
-    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
-    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
-    environment = node_environment(CONFIG)
-    assert environment["FASTRTPS_DEFAULT_PROFILES_FILE"] == "/vehicle/profile.xml"
-    assert environment["FASTDDS_DEFAULT_PROFILES_FILE"] == str(CONFIG / "fastdds.xml")
-    assert environment["MALLOC_MMAP_THRESHOLD_"] == str(32 * 1024 * 1024)
-
-
 def test_a_shell_reads_the_allocator_file_as_the_code_does() -> None:
     script = f"set -a; . {CONFIG / 'allocator.env'}; env"
     output = subprocess.check_output(["sh", "-c", script], env={"PATH": os.environ["PATH"]}, text=True)
     malloc = {line for line in output.splitlines() if line.startswith("MALLOC_")}
-    environment = node_environment(CONFIG)
-    assert malloc == {f"{name}={value}" for name, value in environment.items() if name.startswith("MALLOC_")}
+    assert malloc == {f"{name}={value}" for name, value in ros_environment().items() if name.startswith("MALLOC_")}
     assert len(malloc) == 2
 
 
@@ -119,8 +108,7 @@ def test_the_profile_gives_a_process_a_64_mb_segment() -> None:
         "maps = re.findall(r'(\\w+)-(\\w+) .*/fastrtps_\\w{16}$', open('/proc/self/maps').read(), re.M)\n"
         "print(rclpy.get_rmw_implementation_identifier(), *(int(b, 16) - int(a, 16) for a, b in maps))"
     )
-    profile = dict.fromkeys(PROFILE_VARIABLES, str(CONFIG / "fastdds.xml"))
-    environment = {**os.environ, **profile}
+    environment = {**os.environ, **ros_environment()}
     output = subprocess.check_output([sys.executable, "-c", script], env=environment, text=True, timeout=30)
     middleware, *segment_sizes = output.split()
     if middleware != "rmw_fastrtps_cpp":

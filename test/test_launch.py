@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import os
 import re
 import shutil
 import signal
@@ -25,7 +26,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import parameter_value_to_python  # noqa: E402
 
 from recon3d_ros.ros.depth_node import NODE_NAME  # noqa: E402
-from recon3d_ros.ros.environment import PROFILE_VARIABLES, node_environment  # noqa: E402
+from recon3d_ros.ros.node_process import ros_environment  # noqa: E402
 from recon3d_ros.ros.parameters import DepthNodeParameters  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,7 +83,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     sources = package_build.copy_sources(tmp_path_factory.mktemp("workspace") / "source")
     package_build.colcon_build(sources)
     environment = package_build.sourced_environment(sources)
-    return {name: value for name, value in environment.items() if name not in PROFILE_VARIABLES}
+    return {name: value for name, value in environment.items() if name not in ros_environment()}
+
+
+def heed_interrupts() -> None:
+    """Undoes what a shell does to its background jobs, whose children ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Launched:
@@ -92,20 +98,30 @@ class Launched:
         self._log = log
         command = ["ros2", "launch", "recon3d_ros", LAUNCH_FILE.name, *arguments]
         with log.open("w") as output:
-            self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=heed_interrupts,
+            )
         self._context = Context()
         rclpy.init(context=self._context)
         self._node = rclpy.create_node("asker", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
 
     def ask(self, service: Any, name: str, request: Any) -> Any:
-        """Calls a service of the launched node."""
+        """Calls a service of the launched node; once more where the node knew the caller too late to answer."""
         client = self._node.create_client(service, f"/{NODE_NAME}/{name}")
-        assert client.wait_for_service(WAIT_SECONDS), self._log.read_text()
-        future = client.call_async(request)
-        rclpy.spin_until_future_complete(self._node, future, self._executor, WAIT_SECONDS)
-        assert future.done(), self._log.read_text()
-        return future.result()
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline:
+            if client.wait_for_service(1.0):
+                future = client.call_async(request)
+                rclpy.spin_until_future_complete(self._node, future, self._executor, 2.0)
+                if future.done():
+                    return future.result()
+        raise AssertionError(f"{client.srv_name} did not answer in {WAIT_SECONDS} s\n{self._log.read_text()}")
 
     def wait_for_state(self, state: str) -> None:
         deadline = time.monotonic() + WAIT_SECONDS
@@ -128,7 +144,11 @@ class Launched:
         """Interrupts as Ctrl-C does; returns the log."""
         rclpy.shutdown(context=self._context)
         self._process.send_signal(signal.SIGINT)
-        assert self._process.wait(WAIT_SECONDS) == 0, self._log.read_text()
+        try:
+            assert self._process.wait(WAIT_SECONDS) == 0, self._log.read_text()
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            raise
         return self._log.read_text()
 
 
@@ -167,16 +187,21 @@ def test_arguments_override_the_file_and_the_file_overrides_defaults(
         }
         assert launched.parameters(*expected) == expected
         environment = launched.environment()
-        assert environment["MALLOC_MMAP_THRESHOLD_"] == node_environment(ROOT / "config")["MALLOC_MMAP_THRESHOLD_"]
-        assert {environment[name] for name in PROFILE_VARIABLES} == {f"{share}/config/fastdds.xml"}
+        shipped = {name: value.replace(str(ROOT), str(share)) for name, value in ros_environment().items()}
+        assert {name: environment[name] for name in shipped} == shipped
     finally:
         log = launched.stop()
     assert "process has finished cleanly" in log
 
 
-def test_with_autostart_off_the_node_waits_for_a_supervisor(workspace: dict[str, str], tmp_path: Path) -> None:
-    launched = Launched(workspace, tmp_path / "log", "autostart:=false")
+def test_with_autostart_off_the_node_waits_and_a_vehicles_own_profile_wins(
+    workspace: dict[str, str], tmp_path: Path
+) -> None:
+    own = shutil.copy(ROOT / "config" / "fastdds.xml", tmp_path / "own.xml")
+    variable = "FASTRTPS_DEFAULT_PROFILES_FILE"
+    launched = Launched({**workspace, variable: str(own)}, tmp_path / "log", "autostart:=false")
     try:
         launched.wait_for_state("unconfigured")
+        assert launched.environment()[variable] == str(own)
     finally:
         launched.stop()
