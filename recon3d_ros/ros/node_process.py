@@ -44,6 +44,12 @@ def ros_environment() -> dict[str, str]:
     return {"FASTRTPS_DEFAULT_PROFILES_FILE": profile, "FASTDDS_DEFAULT_PROFILES_FILE": profile, **allocator}
 
 
+def use_ros_environment() -> None:
+    """Sets these variables in this process, where they are not set yet; call it before rclpy is imported."""
+    for name, value in ros_environment().items():
+        os.environ.setdefault(name, value)
+
+
 class NodeProcess:
     """A running depth node; leaving the context stops it with SIGINT, as Ctrl-C would."""
 

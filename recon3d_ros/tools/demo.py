@@ -69,12 +69,11 @@ def main(args: argparse.Namespace) -> int:
 
 def _set_environment() -> None:
     """Keeps to this host and to a DDS domain of its own: the demo neither hears nor disturbs a vehicle."""
-    from recon3d_ros.ros.node_process import ros_environment
+    from recon3d_ros.ros.node_process import use_ros_environment
 
     os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 100)))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    for name, value in ros_environment().items():
-        os.environ.setdefault(name, value)
+    use_ros_environment()
 
 
 def _bundled_bag(path: Path) -> Path:

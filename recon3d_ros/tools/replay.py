@@ -28,6 +28,10 @@ def main(args: argparse.Namespace) -> int:
     if not args.rate > 0:
         raise InputError(f"--rate is {args.rate:g}, expected a positive number")
     remap = _remap(args.remap)
+    from recon3d_ros.ros.node_process import use_ros_environment
+
+    # The writer's shared-memory segment counts: without the profile a best-effort node misses most images.
+    use_ros_environment()
     # rclpy is imported only here, so that `recon3d --help` works without ROS.
     from recon3d_ros.ros.replay import open_replay
 
