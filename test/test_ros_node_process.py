@@ -26,9 +26,11 @@ def wait_for(condition, what: str, seconds: float = 30.0) -> None:
     [
         ({"max_range": "far"}, "expecting type 'DOUBLE'"),
         ({"mxa_range": 3.0}, "'mxa_range' is unknown"),
+        ({"cameras": []}, "'cameras'"),
+        ({"cameras": "[left"}, "parse parameter override"),
         ({"model": "nowhere.onnx"}, "nowhere.onnx: cannot be read"),
     ],
-    ids=["type", "name", "model"],
+    ids=["type", "name", "empty", "syntax", "model"],
 )
 def test_a_node_that_cannot_start_ends_with_status_1_and_its_reason(tmp_path: Path, parameters, words):
     log = tmp_path / "node.log"

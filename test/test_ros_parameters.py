@@ -39,6 +39,8 @@ def test_every_field_is_declared_with_its_default_and_a_description(harness):
         ({"cameras": ["a", "a"]}, "different names"),
         ({"cameras": ["a", "b"], "image_topic": "/image"}, "absolute"),
         ({"mxa_range": 3.0}, "mxa_range"),
+        ({"cameras": ["bad name!"]}, "no ROS topic name"),
+        ({"image_topic": "a b"}, "no ROS topic name"),
     ],
     ids=lambda value: str(value),
 )

@@ -19,7 +19,7 @@ from recon3d_ros.core.pipeline import DepthFrame
 from recon3d_ros.core.preprocess import RawImage
 from recon3d_ros.ros import messages
 from recon3d_ros.ros.diagnostics import CameraHealth
-from recon3d_ros.ros.parameters import DepthNodeParameters
+from recon3d_ros.ros.parameters import DepthNodeParameters, topic_of
 
 
 def sensor_qos() -> QoSProfile:
@@ -58,11 +58,6 @@ class Calibration:
 
     camera: CameraModel
     frame_id: str
-
-
-def topic_of(camera: str, topic: str) -> str:
-    """Returns a topic within the camera's namespace; an absolute topic stays as it is."""
-    return topic if topic.startswith("/") else f"{camera}/{topic}"
 
 
 class CameraPort:

@@ -229,6 +229,10 @@ def main(arguments: list[str] | None = None) -> int:
     node = None
     try:
         rclpy.init(args=arguments)
+    except RuntimeError as error:  # a parameter file or argument that ROS cannot parse
+        rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
+        return 1
+    try:
         node = DepthNode()
         if node.parameters.autostart and not node.start():
             return 1

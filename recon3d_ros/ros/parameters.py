@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import InvalidTopicNameException, ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.validate_topic_name import validate_topic_name
 
 from recon3d_ros.engines import BACKENDS
 
@@ -95,6 +96,11 @@ class DepthNodeParameters:
     autostart: bool = _parameter(True, "Configure and activate at start; false leaves that to a supervisor.")
 
 
+def topic_of(camera: str, topic: str) -> str:
+    """Returns a topic within the camera's namespace; an absolute topic stays as it is."""
+    return topic if topic.startswith("/") else f"{camera}/{topic}"
+
+
 def declare_parameters(node: Node) -> DepthNodeParameters:
     """Declares every parameter on the node and returns their values.
 
@@ -107,13 +113,15 @@ def declare_parameters(node: Node) -> DepthNodeParameters:
     for name in node._parameter_overrides:
         if name not in (*known, *FOREIGN_PARAMETERS) and not name.startswith("qos_overrides."):
             raise ParameterError(f"parameter '{name}' is unknown, expected one of {', '.join(known)}")
+    values = []
     for item in dataclasses.fields(DepthNodeParameters):
         default = list(item.default) if isinstance(item.default, tuple) else item.default
         try:
             node.declare_parameter(item.name, default, _descriptor(item))
+            values.append(node.get_parameter(item.name))  # an empty list in YAML has no type, and is refused here
         except ParameterException as error:
             raise ParameterError(f"parameter '{item.name}': {error}; {item.metadata['description']}") from error
-    return with_changes(DepthNodeParameters(), [node.get_parameter(name) for name in known])
+    return with_changes(DepthNodeParameters(), values)
 
 
 def with_changes(current: DepthNodeParameters, changes: list[Parameter]) -> DepthNodeParameters:
@@ -140,6 +148,11 @@ def with_changes(current: DepthNodeParameters, changes: list[Parameter]) -> Dept
     for name in ("image_topic", "camera_info_topic"):
         if len(new.cameras) > 1 and getattr(new, name).startswith("/"):
             raise ParameterError(f"{name} is absolute, but there are {len(new.cameras)} cameras; make it relative")
+        for camera in new.cameras:
+            try:
+                validate_topic_name(topic_of(camera, getattr(new, name)))
+            except InvalidTopicNameException as error:
+                raise ParameterError(f"cameras and {name} give no ROS topic name: {error}") from error
     return new
 
 
