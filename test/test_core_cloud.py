@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recon3d_ros.core.camera import CameraModel
-from recon3d_ros.core.cloud import back_project, dense_points, limit_range
+from recon3d_ros.core.cloud import RayTable, back_project, dense_points, limit_range
 
 CAMERA = CameraModel(width=60, height=40, fx=50.0, fy=48.0, cx=27.5, cy=21.25)
 nan, inf = np.nan, np.inf
@@ -66,3 +66,13 @@ def test_a_dense_cloud_keeps_the_existing_points_and_their_colours_in_order() ->
 
 def test_a_cloud_without_points_is_empty() -> None:
     assert dense_points(np.full((3, 4, 3), nan, dtype=np.float32))[0].shape == (0, 3)
+
+
+def test_a_ray_table_follows_a_change_of_calibration_and_of_stride() -> None:
+    table, depth = RayTable(), random_depth()
+    other = CameraModel(width=60, height=40, fx=80.0, fy=79.0, cx=31.0, cy=18.0)
+    for camera, stride in ((CAMERA, 1), (CAMERA, 7), (other, 7), (CAMERA, 1)):
+        points = table.points(depth, camera, stride=stride)
+        v, u = np.mgrid[:40:stride, :60:stride]
+        np.testing.assert_allclose(camera.project(points), np.stack([u, v], -1).reshape(-1, 2), atol=1e-4)
+        np.testing.assert_array_equal(points[..., 2], depth[::stride, ::stride])

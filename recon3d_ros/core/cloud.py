@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from recon3d_ros.core.camera import CameraModel
+
 
 def back_project(depth: npt.NDArray[np.float32], rays: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Returns the 3D point of each pixel.
@@ -19,6 +21,31 @@ def back_project(depth: npt.NDArray[np.float32], rays: npt.NDArray[np.float32]) 
     """
     z = np.where(np.isfinite(depth), depth, np.float32(np.nan))
     return rays * z[..., None]
+
+
+class RayTable:
+    """Back-projects one camera's depth with rays made once, and anew where calibration or stride change."""
+
+    def __init__(self) -> None:
+        self._key: tuple[CameraModel, int] | None = None
+        self._rays: npt.NDArray[np.float32] = np.empty((0, 0, 3), dtype=np.float32)
+
+    def points(
+        self, depth: npt.NDArray[np.float32], camera: CameraModel, *, stride: int = 1
+    ) -> npt.NDArray[np.float32]:
+        """Returns the 3D points of every `stride`-th pixel in both directions.
+
+        Args:
+            depth: (H, W) float32, metres along z.
+            camera: of the depth, undistorted.
+            stride: 1 or more.
+
+        Returns:
+            (ceil(H / stride), ceil(W / stride), 3) float32 metres, as back_project.
+        """
+        if self._key != (camera, stride):
+            self._rays, self._key = camera.rays()[::stride, ::stride], (camera, stride)
+        return back_project(depth[::stride, ::stride], self._rays)
 
 
 def limit_range(depth: npt.NDArray[np.float32], *, min_range: float, max_range: float) -> npt.NDArray[np.float32]:

@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 
 from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.camera_info import camera_from_info, check_image_size
-from recon3d_ros.core.cloud import back_project, dense_points
+from recon3d_ros.core.cloud import RayTable, dense_points
 from recon3d_ros.core.pipeline import DepthFrame
 from recon3d_ros.core.preprocess import RawImage
 from recon3d_ros.ros import messages
@@ -82,7 +82,7 @@ class CameraPort:
         self._is_rectified = parameters.rectified
         # Written by the executor's thread and read by the inference thread, so always as one value.
         self._calibration: Calibration | CameraError | None = None
-        self._rays_of: tuple[CameraModel, int] | None = None
+        self._rays = RayTable()
         self._last_stamp_ns = 0
 
         image_type, suffix = (CompressedImage, "/compressed") if parameters.compressed else (Image, "")
@@ -171,10 +171,7 @@ class CameraPort:
 
     def _cloud(self, frame: DepthFrame, header: Header, parameters: DepthNodeParameters) -> PointCloud2:
         stride = parameters.cloud_stride
-        if self._rays_of != (frame.camera, stride):
-            self._rays = frame.camera.rays()[::stride, ::stride]
-            self._rays_of = (frame.camera, stride)
-        points = back_project(frame.depth[::stride, ::stride], self._rays)
+        points = self._rays.points(frame.depth, frame.camera, stride=stride)
         colors = frame.image[::stride, ::stride] if parameters.cloud_fields == "xyzrgb" else None
         if not parameters.cloud_organised:
             points, colors = dense_points(points, colors)

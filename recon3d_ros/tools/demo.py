@@ -17,7 +17,7 @@ from recon3d_ros.bags.topics import CameraTopics
 from recon3d_ros.bags.writer import BagWriter
 from recon3d_ros.tools.bag_input import find_cameras
 from recon3d_ros.tools.bag_make import make_bag
-from recon3d_ros.tools.demo_report import frame_table, latency_table, read_frames, truth_table
+from recon3d_ros.tools.demo_report import frame_table, last_diagnostics, latency_table, read_frames, truth_table
 from recon3d_ros.tools.inputs import InputOptions
 from recon3d_ros.tools.preview import preview_rows
 
@@ -55,8 +55,9 @@ def main(args: argparse.Namespace) -> int:
     for topic, reason in run.skipped.items():
         print(f"not played: {topic}: {reason}")
     file = _single_file(recording, args.output / "out.mcap")
-    print(frame_table(run, file, camera))
-    print(latency_table(run, file, camera))
+    said = last_diagnostics(file, camera.name)
+    print(frame_table(run, said, camera))
+    print(latency_table(run, said, camera))
     print(truth_table(file, bag, camera))
     depths = sorted(run.arrived.get(f"/{camera.name}/depth/image_rect", ()))
     if not depths:

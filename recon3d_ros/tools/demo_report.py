@@ -85,9 +85,8 @@ def depth_error(frame: DepthFrame, truth: DepthImage) -> dict[str, float] | None
     return depth_metrics(pixels.prediction[valid], pixels.target[valid]) if valid.any() else None
 
 
-def frame_table(run: LiveRun, recording: Path, camera: CameraTopics) -> str:
-    """Returns what became of every image: none is lost without a word."""
-    said = _last_diagnostics(recording, camera.name)
+def frame_table(run: LiveRun, said: dict[str, str], camera: CameraTopics) -> str:
+    """Returns what became of every image; `said` is the node's last diagnostics of the camera."""
     published = len(run.published.get(camera.image, ()))
     received = int(said.get("received", 0))
     rows = [
@@ -106,9 +105,8 @@ def frame_table(run: LiveRun, recording: Path, camera: CameraTopics) -> str:
     )
 
 
-def latency_table(run: LiveRun, recording: Path, camera: CameraTopics) -> str:
-    """Returns median and 95th percentile of each stage inside the node, and from the replay to the recorder."""
-    said = _last_diagnostics(recording, camera.name)
+def latency_table(run: LiveRun, said: dict[str, str], camera: CameraTopics) -> str:
+    """Returns median and p95 of each stage inside the node (`said`), and from the replay to the recorder."""
     rows = [
         (f"node: {stage}", float(said[f"latency.{stage}.median_ms"]), float(said[f"latency.{stage}.p95_ms"]))
         for stage in STAGES
@@ -147,7 +145,7 @@ def truth_table(recording: Path, bag: Path, camera: CameraTopics) -> str:
     )
 
 
-def _last_diagnostics(recording: Path, camera: str) -> dict[str, str]:
+def last_diagnostics(recording: Path, camera: str) -> dict[str, str]:
     """Returns the node's last words about a camera, by key; empty where it said none."""
     values: dict[str, str] = {}
     with BagReader(recording) as reader:

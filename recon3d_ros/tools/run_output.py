@@ -16,7 +16,7 @@ import numpy.typing as npt
 from recon3d_ros.bags import messages as to_message
 from recon3d_ros.bags.writer import BagWriter
 from recon3d_ros.core.camera import CameraModel
-from recon3d_ros.core.cloud import back_project, dense_points
+from recon3d_ros.core.cloud import RayTable, dense_points
 from recon3d_ros.core.encodings import encode_depth
 from recon3d_ros.core.pipeline import DepthFrame
 from recon3d_ros.tools.inputs import CameraFrame, InputError
@@ -77,8 +77,7 @@ class CameraOutput:
         self._bag = bag
         self._cloud = cloud
         self._stride = stride
-        self._rays_of: CameraModel | None = None
-        self._rays: npt.NDArray[np.float32] = np.empty((0, 0, 3), dtype=np.float32)
+        self._rays = RayTable()
         self._moments = Moments()
         (folder / "depth").mkdir(parents=True)
         if cloud != "none":
@@ -87,12 +86,10 @@ class CameraOutput:
     def write(self, source: CameraFrame, frame: DepthFrame) -> None:
         """Writes the depth, the cloud and the messages of a frame."""
         self._moments.add(frame)
-        if frame.camera != self._rays_of:
-            self._write_calibration(frame.camera, is_first=self._rays_of is None)
-            self._rays, self._rays_of = frame.camera.rays()[:: self._stride, :: self._stride], frame.camera
+        self._write_calibration(frame.camera)
         name = f"{source.index:06d}"
         cv2.imwrite(str(self._folder / "depth" / f"{name}.png"), encode_depth(frame.depth, "16UC1"), FAST_PNG)
-        points = back_project(frame.depth[:: self._stride, :: self._stride], self._rays)
+        points = self._rays.points(frame.depth, frame.camera, stride=self._stride)
         colors = frame.image[:: self._stride, :: self._stride]
         if self._cloud != "none":
             kept, kept_colors = dense_points(points, colors)
@@ -118,11 +115,12 @@ class CameraOutput:
         for topic, message in messages.items():
             self._bag.write(f"/{source.camera_name}/{topic}", message, source.stamp_ns)
 
-    def _write_calibration(self, camera: CameraModel, *, is_first: bool) -> None:
-        """Writes the camera of the depth images; where it changes on the way, the bag's camera_info says when."""
-        if is_first:
+    def _write_calibration(self, camera: CameraModel) -> None:
+        """Writes the first frame's camera; where it changes on the way, the bag's camera_info says when."""
+        path = self._folder / "calibration.json"
+        if not path.exists():
             content = {"width": camera.width, "height": camera.height, "K": camera.K.tolist()}
-            (self._folder / "calibration.json").write_text(json.dumps(content, indent=1) + "\n")
+            path.write_text(json.dumps(content, indent=1) + "\n")
 
     def write_preview(self) -> None:
         """Writes preview.png: image, depth and cloud from above for three moments."""
