@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import numpy.typing as npt
+
+MIN_DEPTH, MAX_DEPTH = 1.0, 80.0  # metres along z: the range that KITTI's literature judges depth in
+WHOLE_RANGE = (MIN_DEPTH, MAX_DEPTH)
+RANGES = (WHOLE_RANGE, (MIN_DEPTH, 10.0), (10.0, 30.0), (30.0, MAX_DEPTH))
+
+Depths = npt.NDArray[np.float64]
+# By range ("1-80 m", "1-10 m", ...), then by metric.
+RangeTable = dict[str, dict[str, float]]
 
 
 def depth_metrics(prediction: npt.ArrayLike, target: npt.ArrayLike) -> dict[str, float]:
@@ -46,8 +56,55 @@ def depth_metrics(prediction: npt.ArrayLike, target: npt.ArrayLike) -> dict[str,
     }
 
 
-def mean_metrics(frames: list[dict[str, float]]) -> dict[str, float]:
+def range_name(limits: tuple[float, float]) -> str:
+    """Returns "10-30 m" for (10.0, 30.0)."""
+    return f"{limits[0]:g}-{limits[1]:g} m"
+
+
+def split_by_range(target: Depths) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """Yields the name of each range and which of the (N,) TRUE depths, metres, lie in it.
+
+    A bucket holds its lower bound and not its upper one, except 80 m: each depth is in one bucket.
+    """
+    for low, high in RANGES:
+        below = target <= high if high == MAX_DEPTH else target < high
+        yield range_name((low, high)), (target >= low) & below
+
+
+def metrics_by_range(prediction: Depths, target: Depths) -> RangeTable:
+    """Returns depth_metrics in each range of true depth that has pixels; the first is the whole of 1-80 m.
+
+    Args:
+        prediction: (N,) metres, positive and not NaN; what is farther than 80 m counts as 80 m, as in Eigen et al.
+        target: (N,) metres.
+    """
+    prediction = np.minimum(prediction, MAX_DEPTH)
+    return {
+        name: depth_metrics(prediction[inside], target[inside])
+        for name, inside in split_by_range(target)
+        if inside.any()
+    }
+
+
+def median_scaled(prediction: Depths, target: Depths) -> Depths:
+    """Returns the prediction scaled to the truth's median: what is left of the error if the scale is given.
+
+    Args:
+        prediction: (N,) metres or any unit; +Inf stays.
+        target: (N,) metres.
+    """
+    ratio = np.median(target) / np.median(prediction)
+    return prediction * ratio if np.isfinite(ratio) and ratio > 0 else prediction
+
+
+def mean_metrics(frames: Sequence[dict[str, float]]) -> dict[str, float]:
     """Returns the per-frame average of each metric."""
     if not frames:
         raise ValueError("no frame to average")
     return {name: float(np.mean([frame[name] for frame in frames])) for name in frames[0]}
+
+
+def mean_by_range(frames: Sequence[RangeTable]) -> RangeTable:
+    """Returns mean_metrics in each range, over the frames that have pixels there."""
+    tables = {name: [frame[name] for frame in frames if name in frame] for name in map(range_name, RANGES)}
+    return {name: mean_metrics(rows) for name, rows in tables.items() if rows}
