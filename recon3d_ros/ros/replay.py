@@ -26,9 +26,12 @@ from recon3d_ros.bags.reader import BagError, BagReader, BagTopic
 
 CLOCK_PERIOD = 0.01  # seconds; 100 Hz, as dense as the timers of a node usually are
 DEPTH = 10
-# DDS matches each side by itself. A subscriber that the publisher has found may not have found the publisher yet,
-# and then loses the first messages in spite of reliable delivery.
+# DDS matches each side by itself. A subscriber that the publisher has found may not have found the publisher yet:
+# a best-effort one then loses the first messages, a reliable one loses all that the publisher's queue cannot hold until
+# it has. SETTLE_SECONDS is usually enough; on a busy machine the first message's acknowledgement is waited for, for
+# CONNECT_SECONDS at most (longer than the 3 s between two heartbeats of Fast DDS, which repeat an unanswered message).
 SETTLE_SECONDS = 0.5
+CONNECT_SECONDS = 5.0
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 OnPublished = Callable[[str, int, float], None]
@@ -148,6 +151,7 @@ class BagReplay:
             return False
         start_ns, start = self._reader.start_ns, time.monotonic()
         self._now_ns = start_ns
+        unconnected = set(self._publishers) - set(self.summary.published)
         for message in self._reader.messages(self._publishers):
             due = start + (message.stamp_ns - start_ns) * 1e-9 / self._rate
             self._tick_until(due, start, start_ns)
@@ -162,7 +166,16 @@ class BagReplay:
                 is_stamped = message.topic in self._stamped
                 stamp_ns = header_stamp_ns(message.data) if is_stamped else message.stamp_ns
                 on_published(message.topic, stamp_ns, handed)
+            if message.topic in unconnected:
+                unconnected.remove(message.topic)
+                start += self._wait_until_received(message.topic)
         return True
+
+    def _wait_until_received(self, topic: str) -> float:
+        """Waits until every reliable subscriber has what was published; returns the seconds that took."""
+        begin = time.monotonic()
+        self._publishers[topic].wait_for_all_acked(Duration(seconds=CONNECT_SECONDS))
+        return time.monotonic() - begin
 
     def _tick_until(self, due: float, start: float, start_ns: int) -> None:
         """Publishes /clock each CLOCK_PERIOD until a message is due."""
