@@ -55,8 +55,8 @@ def offenders(folder: str, is_allowed: object) -> list[str]:
     ]
 
 
-def test_core_imports_the_standard_library_numpy_opencv_and_itself() -> None:
-    allowed = {"numpy", "cv2", "numba", f"{PACKAGE}.core"}
+def test_core_imports_the_standard_library_numpy_opencv_yaml_and_itself() -> None:
+    allowed = {"numpy", "cv2", "numba", "yaml", f"{PACKAGE}.core"}
     assert not offenders(f"{PACKAGE}/core", lambda path, name: is_standard(name) or is_within(name, allowed))
 
 
@@ -115,8 +115,8 @@ def test_the_package_imports_neither_torch_nor_training() -> None:
     assert not offenders(PACKAGE, lambda path, name: not is_within(name, forbidden))
 
 
-def test_training_imports_only_core_and_engines_of_the_package() -> None:
-    allowed = {f"{PACKAGE}.core", f"{PACKAGE}.engines"}
+def test_training_imports_only_core_engines_and_bags_of_the_package() -> None:
+    allowed = {f"{PACKAGE}.core", f"{PACKAGE}.engines", f"{PACKAGE}.bags"}
     assert not offenders("training", lambda path, name: not is_within(name, {PACKAGE}) or is_within(name, allowed))
 
 

@@ -12,6 +12,7 @@ from drives import write_drive
 from onnx_models import METRES_PER_FOCAL_PX, METRES_PER_GREY, write_model
 
 from recon3d_ros.core.camera import CameraModel
+from recon3d_ros.core.drive import load_drive
 from recon3d_ros.core.pipeline import DepthFrame
 from recon3d_ros.tools import cli
 from recon3d_ros.tools.depth_error import (
@@ -23,7 +24,6 @@ from recon3d_ros.tools.depth_error import (
     judged_pixels,
     true_points,
 )
-from recon3d_ros.tools.drive import load_drive
 
 CAMERA = CameraModel(width=40, height=24, fx=30.0, fy=31.0, cx=18.5, cy=9.875)
 

@@ -24,8 +24,8 @@ from drives import (
 )
 
 from recon3d_ros.bags.reader import BagError
+from recon3d_ros.core.calibration import Calibration
 from recon3d_ros.core.camera import CameraModel
-from recon3d_ros.tools.calibration import Calibration
 from recon3d_ros.tools.inputs import InputError, InputOptions, open_input
 
 CAMERA = CameraModel(WIDTH, HEIGHT, 60.0, 62.0, 37.5, 20.25)

@@ -10,7 +10,7 @@ import cv2
 
 from recon3d_ros.bags import messages as to_message
 from recon3d_ros.bags.writer import BagWriter
-from recon3d_ros.tools.drive import DriveError
+from recon3d_ros.core.drive import DriveError
 from recon3d_ros.tools.file_input import FolderSource, VideoSource
 from recon3d_ros.tools.inputs import CameraFrame, InputError, InputOptions, open_input
 from recon3d_ros.tools.transforms import LIDAR_FRAME

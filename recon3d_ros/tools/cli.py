@@ -58,10 +58,10 @@ def _reason(error: Exception) -> str:
     """Returns what to tell the user where a traceback would only hide it; "" for what is our own fault."""
     from recon3d_ros.bags.reader import BagError
     from recon3d_ros.core.camera import CameraError
+    from recon3d_ros.core.drive import DriveError
     from recon3d_ros.core.encodings import EncodingError
     from recon3d_ros.core.model import ModelError
     from recon3d_ros.engines import EngineError
-    from recon3d_ros.tools.drive import DriveError
     from recon3d_ros.tools.inputs import InputError
 
     if isinstance(error, ModuleNotFoundError) and error.name == "rclpy":

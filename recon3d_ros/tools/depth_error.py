@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.cloud import back_project
+from recon3d_ros.core.drive import Drive, DriveError
 from recon3d_ros.core.metrics import depth_metrics, mean_metrics
 from recon3d_ros.core.pipeline import DepthFrame
-from recon3d_ros.tools.drive import Drive, DriveError
 
 Depths = npt.NDArray[np.float64]
 

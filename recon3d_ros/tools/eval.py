@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from recon3d_ros.core.drive import DriveError
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.tools.depth_error import (
     Depths,
@@ -22,7 +23,6 @@ from recon3d_ros.tools.depth_error import (
     judged_pixels,
     true_points,
 )
-from recon3d_ros.tools.drive import DriveError
 from recon3d_ros.tools.file_input import FolderSource
 from recon3d_ros.tools.inputs import InputOptions
 from recon3d_ros.tools.run import add_pipeline_arguments, make_pipeline

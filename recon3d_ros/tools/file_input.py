@@ -14,9 +14,9 @@ import numpy as np
 from recon3d_ros.bags.messages import static_tf_message
 from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.camera_info import check_image_size
+from recon3d_ros.core.drive import load_drive
 from recon3d_ros.core.encodings import EncodingError, decode_compressed
 from recon3d_ros.core.preprocess import RawImage
-from recon3d_ros.tools.drive import load_drive
 from recon3d_ros.tools.inputs import CameraFrame, InputError, InputOptions
 from recon3d_ros.tools.transforms import static_transforms
 

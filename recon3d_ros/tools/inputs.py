@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from recon3d_ros.bags.reader import is_bag
+from recon3d_ros.core.calibration import Calibration, load_calibration
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.preprocess import RawImage
-from recon3d_ros.tools.calibration import Calibration, load_calibration
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
 

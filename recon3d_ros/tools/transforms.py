@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recon3d_ros.tools.calibration import Calibration
+from recon3d_ros.core.calibration import Calibration
 
 BASE_FRAME = "base_link"
 LIDAR_FRAME = "lidar"

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.camera_info import DISTORTION_ALIASES
@@ -46,11 +45,12 @@ def load_calibration(path: Path | str) -> Calibration:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-        # YAML is not quite a superset of JSON: it reads 1e-05 as a string and refuses tabs.
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise CameraError(f"{path}: cannot be read ({error.strerror}); give a calibration file") from error
-    except (ValueError, yaml.YAMLError) as error:
+    try:
+        # YAML is not quite a superset of JSON: it reads 1e-05 as a string and refuses tabs.
+        content = json.loads(text) if path.suffix == ".json" else _read_yaml(text)
+    except ValueError as error:
         raise CameraError(f"{path}: is neither JSON nor YAML: {error}") from error
     if not isinstance(content, dict):
         raise CameraError(f"{path}: holds no keys, expected width, height and K")
@@ -60,6 +60,16 @@ def load_calibration(path: Path | str) -> Calibration:
         raise CameraError(f"{path}: lacks {error}; it has {', '.join(map(str, content))}") from error
     except (TypeError, ValueError) as error:
         raise CameraError(f"{path}: {error}") from error
+
+
+def _read_yaml(text: str) -> Any:
+    """Returns what a YAML text says; raises ValueError where it is none."""
+    import yaml  # here: the core loads without it, and a node takes its calibration from messages
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def _calibration(content: dict[str, Any]) -> Calibration:

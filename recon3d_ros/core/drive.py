@@ -3,7 +3,7 @@
 image/NNNNNN.jpg (or .png, or the images in the folder itself)
 lidar/NNNNNN.npy      (N, 4) float32: x y z in metres and intensity, in the LiDAR's frame
 depth/NNNNNN.png      uint16 millimetres along z; 0 is invalid or beyond 65.535 m
-calibration.json      see recon3d_ros.tools.calibration
+calibration.json      see recon3d_ros.core.calibration
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from recon3d_ros.tools.calibration import Calibration, load_calibration
+from recon3d_ros.core.calibration import Calibration, load_calibration
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

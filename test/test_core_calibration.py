@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recon3d_ros.core.calibration import load_calibration
 from recon3d_ros.core.camera import CameraError, CameraModel
-from recon3d_ros.tools.calibration import load_calibration
 
 CONTENT = {
     "width": 640,
