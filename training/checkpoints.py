@@ -1,18 +1,32 @@
-"""Checkpoints: a network's configuration and weights in one file that rebuilds it."""
+"""Checkpoints: a network's configuration and weights in one file that rebuilds it.
+
+A run's own file (.pt) holds {"config", "weights"} and, for resuming, "training"; it is loaded with
+weights_only=True. Weights to hand on are published as .safetensors, with the configuration as JSON in the
+metadata: no code can hide in such a file. `python -m training.checkpoints RUN/best.pt street.safetensors`
+makes the one from the other.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
+import io
+import json
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
 
 from training.models.depth_network import DepthNetwork, DepthNetworkConfig
+
+SAFETENSORS = ".safetensors"
+CONFIG_KEY = "depth_network_config"
 
 
 class CheckpointError(ValueError):
@@ -24,6 +38,9 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """Opens a file that takes its name only once it is whole and on the disk.
 
     A reader, a crash or a full disk leaves the old file or the new one, never a part of one.
+
+    Raises:
+        OSError: The folder or the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -51,12 +68,41 @@ def save_checkpoint(
         network: Gives the configuration.
         weights: The state dict to publish; often an average over steps and not the network's own.
         training: The trainer's state, for resuming: tensors, numbers, strings and containers of them.
+
+    Raises:
+        CheckpointError: It cannot be written; what was there before is still there.
     """
     content = {"config": dataclasses.asdict(network.config), "weights": weights}
     if training is not None:
         content["training"] = training
-    with open_atomically(path) as file:
-        torch.save(content, file)
+    # In memory first: torch's own writer cannot say which error of the disk stopped it.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    _write(path, buffer.getbuffer())
+
+
+def save_published(path: Path, network: DepthNetwork) -> None:
+    """Writes a network's weights and configuration as a .safetensors file, atomically.
+
+    Raises:
+        CheckpointError: The name does not end in .safetensors, or the file cannot be written.
+    """
+    if path.suffix != SAFETENSORS:
+        raise CheckpointError(f"{path}: published weights are {SAFETENSORS} files; give a name that ends so")
+    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    _write(path, to_safetensors(weights, {CONFIG_KEY: json.dumps(dataclasses.asdict(network.config))}))
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
+    try:
+        with open_atomically(path) as file:
+            file.write(data)
+    except OSError as error:
+        kept = "; the one written before is kept" if path.is_file() else ""
+        raise CheckpointError(
+            f"{path}: the checkpoint cannot be written ({error.strerror or error}){kept}; "
+            "make room there or name another folder"
+        ) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -67,14 +113,33 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; train one with 'python -m training.train'")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from error
+    content = _read_safetensors(path) if path.suffix == SAFETENSORS else _read_torch(path)
     if not isinstance(content, dict) or not {"config", "weights"} <= content.keys():
         raise CheckpointError(f"{path}: not a checkpoint of this package: it lacks 'config' or 'weights'")
     return content
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: not a checkpoint: it is no file of weights, or holds Python objects that could run code "
+            "when loaded, and was not loaded"
+        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads((file.metadata() or {}).get(CONFIG_KEY, "null"))
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
+    return {"weights": weights} if config is None else {"config": config, "weights": weights}
 
 
 def load_network(path: Path) -> DepthNetwork:
@@ -84,13 +149,37 @@ def load_network(path: Path) -> DepthNetwork:
         CheckpointError: The file is missing or damaged, or its weights are not those of its configuration.
     """
     content = read_checkpoint(path)
-    known = {field.name for field in dataclasses.fields(DepthNetworkConfig)}
-    unknown = sorted(content["config"].keys() - known)
-    if unknown:
-        raise CheckpointError(f"{path}: unknown keys {unknown} in 'config', expected {sorted(known)}")
-    network = DepthNetwork(DepthNetworkConfig(**content["config"]))
+    network = DepthNetwork(_network_config(path, content["config"]))
     try:
         network.load_state_dict(content["weights"], strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise CheckpointError(f"{path}: its weights do not fit its own 'config': {error}") from error
     return network.eval()
+
+
+def _network_config(path: Path, config: object) -> DepthNetworkConfig:
+    known = {field.name for field in dataclasses.fields(DepthNetworkConfig)}
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: 'config' is a {type(config).__name__}, expected the keys {sorted(known)}")
+    unknown = sorted(config.keys() - known)
+    if unknown:
+        raise CheckpointError(f"{path}: unknown keys {unknown} in 'config', expected {sorted(known)}")
+    try:
+        return DepthNetworkConfig(**config)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: holds a network that this version cannot build: {error}") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Publishes a checkpoint's weights as a .safetensors file.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path, help="file to write, NAME.safetensors")
+    options = parser.parse_args(arguments)
+    try:
+        save_published(options.out, load_network(options.checkpoint))
+    except CheckpointError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()
