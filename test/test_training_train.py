@@ -129,3 +129,25 @@ def test_lidar_projects_to_the_nearest_return_of_a_pixel() -> None:
     # One metre to the right at 5 m: u = 8 + 10 * 1 / 5; the point behind it at 10 m is hidden.
     assert depth[4, 10] == 5.0
     assert np.isfinite(depth).sum() == 1
+
+
+def test_a_run_starts_from_the_weights_of_another(tmp_path) -> None:
+    folder = write_toy_shards(tmp_path / "data")
+    first = train(dataclasses.replace(TINY, steps=2), [folder], tmp_path / "first")
+    state = build_state(dataclasses.replace(TINY, seed=99, initial=str(first)))
+    for name, value in load_network(first).state_dict().items():
+        assert torch.equal(value, state.network.state_dict()[name]), name
+        assert torch.equal(value, state.average.module.state_dict()[name]), name
+
+
+def test_a_run_does_not_start_from_a_network_of_another_kind(tmp_path) -> None:
+    folder = write_toy_shards(tmp_path / "data")
+    first = train(dataclasses.replace(TINY, steps=1), [folder], tmp_path / "first")
+    other = dataclasses.replace(TINY, network=DepthNetworkConfig(encoder="tiny"), initial=str(first))
+    with pytest.raises(CheckpointError, match="give the options that made it"):
+        build_state(other)
+
+
+def test_compiling_keeps_the_names_of_the_weights() -> None:
+    compiled = build_state(dataclasses.replace(TINY, compile=True)).network
+    assert compiled.state_dict().keys() == build_state(TINY).network.state_dict().keys()

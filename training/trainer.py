@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from training import losses
-from training.checkpoints import CheckpointError, read_checkpoint, save_checkpoint
+from training.checkpoints import CheckpointError, load_network, read_checkpoint, save_checkpoint
 from training.datasets import TrainingSamples
 from training.models.depth_network import DepthNetwork, DepthNetworkConfig
 from training.models.efficientnet_lite import EfficientNetLite, load_imagenet_weights
@@ -29,6 +29,8 @@ class TrainConfig:
     Attributes:
         network: The network's configuration.
         pretrained: Start the encoder from its ImageNet weights.
+        initial: Checkpoint whose weights the run starts from, instead; its network must be of the same kind.
+        compile: Let torch.compile fuse the network's operations: a minute more at the start, then faster.
         freeze_stride: Encoder layers up to this stride keep those weights; 0 trains all of them. They know
             real photographs, which rendered images are not, and frozen ones cost no backward pass.
         first_height, first_width: Size of the crops at first.
@@ -51,6 +53,8 @@ class TrainConfig:
 
     network: DepthNetworkConfig = field(default_factory=DepthNetworkConfig)
     pretrained: bool = True
+    initial: str = ""
+    compile: bool = False
     freeze_stride: int = 4
     first_height: int = 128
     first_width: int = 416
@@ -92,10 +96,22 @@ class TrainState:
 
 
 def build_state(config: TrainConfig) -> TrainState:
-    """Returns the state of a run at its first step."""
+    """Returns the state of a run at its first step.
+
+    Raises:
+        CheckpointError: The initial checkpoint is not readable, or of another network.
+    """
     torch.manual_seed(config.seed)
     network = DepthNetwork(config.network)
-    if config.pretrained and isinstance(network.encoder, EfficientNetLite):
+    if config.initial:
+        initial = load_network(Path(config.initial))
+        if initial.config != config.network:
+            raise CheckpointError(
+                f"{config.initial}: holds a network of {initial.config}, this run trains {config.network}; "
+                "give the options that made it"
+            )
+        network.load_state_dict(initial.state_dict())
+    elif config.pretrained and isinstance(network.encoder, EfficientNetLite):
         load_imagenet_weights(network.encoder)
     for module in network.encoder.shallow_modules(config.freeze_stride):
         module.requires_grad_(False)
@@ -108,6 +124,8 @@ def build_state(config: TrainConfig) -> TrainState:
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
     )
+    if config.compile:
+        network.compile()  # in place: names in checkpoints stay as they are
     return TrainState(network, average, optimizer)
 
 
