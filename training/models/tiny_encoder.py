@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from training.models.encoder import Encoder
 
-class TinyEncoder(nn.Module):
-    """Feature maps at strides 2, 4, 8, 16 and 32 from one strided convolution each.
 
-    Attributes:
-        channels: Channels of the five feature maps, finest first.
-        mean: Subtracted from the image in 0..1.
-        std: Divides the image after that.
-    """
+class TinyEncoder(Encoder):
+    """One strided convolution for each feature map."""
 
     channels = (8, 12, 16, 24, 32)
     mean = (0.5, 0.5, 0.5)
@@ -27,7 +23,6 @@ class TinyEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Returns one feature map a stride, finest first, for x (B, 3, H, W) normalised."""
         features = []
         for stage in self.stages:
             x = stage(x)
@@ -35,5 +30,4 @@ class TinyEncoder(nn.Module):
         return features
 
     def shallow_modules(self, max_stride: int) -> list[nn.Module]:
-        """Returns the stages up to `max_stride`: the layers that see only local texture."""
         return [stage for index, stage in enumerate(self.stages) if 2 ** (index + 1) <= max_stride]
