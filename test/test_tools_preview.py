@@ -8,17 +8,9 @@ import numpy as np
 import pytest
 
 from recon3d_ros.core.camera import CameraModel
+from recon3d_ros.core.colors import INVALID, SKY, color_depth
 from recon3d_ros.core.pipeline import DepthFrame
-from recon3d_ros.tools.preview import (
-    GROUND_COLOR,
-    INVALID,
-    PANEL_HEIGHT,
-    SKY,
-    Moments,
-    color_depth,
-    preview_rows,
-    top_view,
-)
+from recon3d_ros.tools.preview import GROUND_COLOR, PANEL_HEIGHT, Moments, preview_rows, top_view
 
 CAMERA = CameraModel(width=160, height=60, fx=80.0, fy=80.0, cx=70.0, cy=25.0)
 

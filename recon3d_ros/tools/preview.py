@@ -6,23 +6,16 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from recon3d_ros.core.cloud import back_project
+from recon3d_ros.core.colors import FAR, NEAR, Picture, color_depth
 from recon3d_ros.core.pipeline import DepthFrame
-
-Picture = npt.NDArray[np.uint8]
 
 PANEL_HEIGHT = 300
 GAP = 6
-# The scale is fixed, so that colours mean the same distance in every picture; it is logarithmic, as one that is
-# linear in inverse depth leaves everything beyond 10 m in one colour.
-NEAR, FAR = 2.0, 80.0  # metres
 LEGEND = (2, 5, 10, 20, 40, 80)  # metres
-SKY = (56, 72, 96)  # RGB, as all colours here
-INVALID = (0, 0, 0)
 AHEAD, ASIDE = 40.0, 25.0  # metres shown from above: forward, and to each side
-GROUND_COLOR = (28, 30, 34)
+GROUND_COLOR = (28, 30, 34)  # RGB, as all colours here
 GRID_COLOR = (64, 68, 76)
 TEXT_COLOR = (235, 235, 235)
 
@@ -72,16 +65,6 @@ def preview_rows(frames: Sequence[DepthFrame]) -> Picture:
     return np.vstack([part for row in rows for part in (row, gap)][:-1])
 
 
-def color_depth(depth: npt.NDArray[np.float32]) -> Picture:
-    """Returns the (H, W, 3) uint8 RGB colours of a depth image: red is NEAR, blue FAR, black invalid."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        level = _level(np.clip(depth, NEAR, FAR))
-    color = cv2.applyColorMap(np.nan_to_num(255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1].copy()
-    color[np.isposinf(depth)] = SKY
-    color[np.isnan(depth)] = INVALID
-    return np.asarray(color, dtype=np.uint8)
-
-
 def top_view(frame: DepthFrame) -> Picture:
     """Returns the cloud seen from above, in the image's colours: x to the right, z up, a grid line every 10 m."""
     scale = PANEL_HEIGHT / AHEAD
@@ -110,11 +93,6 @@ def top_view(frame: DepthFrame) -> Picture:
     base = ((width // 2 - 6, PANEL_HEIGHT - 1), (width // 2 + 6, PANEL_HEIGHT - 1))
     cv2.fillConvexPoly(view, np.array([tip, *base]), TEXT_COLOR, cv2.LINE_AA)
     return view
-
-
-def _level(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Returns 1 at NEAR and 0 at FAR, logarithmic between."""
-    return np.asarray(np.log(FAR / depth) / np.log(FAR / NEAR), dtype=np.float32)
 
 
 def _fit(image: Picture, *, legend: bool = False) -> Picture:
