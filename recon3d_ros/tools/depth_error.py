@@ -12,6 +12,7 @@ import numpy.typing as npt
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.cloud import back_project
 from recon3d_ros.core.drive import Drive, DriveError
+from recon3d_ros.core.lidar import project, transform
 from recon3d_ros.core.metrics import depth_metrics, mean_metrics
 from recon3d_ros.core.pipeline import DepthFrame
 
@@ -51,8 +52,7 @@ def true_points(drive: Drive, image: Path, camera: CameraModel) -> Depths | None
     if sweep is not None:
         if drive.calibration is None or drive.calibration.T_camera_lidar is None:
             raise DriveError(f"{drive.folder}: has lidar/ but its calibration has no T_camera_lidar")
-        T_camera_lidar = drive.calibration.T_camera_lidar
-        return np.asarray(sweep[:, :3] @ T_camera_lidar[:3, :3].T + T_camera_lidar[:3, 3], dtype=np.float64)
+        return transform(sweep, drive.calibration.T_camera_lidar)
     depth_mm = drive.depth_mm(image)
     if depth_mm is None:
         return None
@@ -71,13 +71,9 @@ def judged_pixels(frame: DepthFrame, points: Depths, *, max_depth: float) -> Jud
         max_depth: the network's, metres.
     """
     points = points[(points[:, 2] >= MIN_DEPTH) & (points[:, 2] <= MAX_DEPTH)]
-    pixels = np.rint(frame.camera.project(points)).astype(int)
-    columns, rows = pixels[:, 0], pixels[:, 1]
-    height, width = frame.depth.shape
-    is_inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    columns, rows = columns[is_inside], rows[is_inside]
-    prediction = np.minimum(frame.depth[rows, columns], max_depth).astype(np.float64)
-    return JudgedPixels(points[is_inside, 2], prediction, rows.astype(np.float64), frame.camera)
+    returns = project(points, frame.camera)
+    prediction = np.minimum(frame.depth[returns.row, returns.column], max_depth).astype(np.float64)
+    return JudgedPixels(returns.z, prediction, returns.row.astype(np.float64), frame.camera)
 
 
 def best_constant(frames: Sequence[JudgedPixels]) -> float:
