@@ -66,6 +66,52 @@ def test_laplace_nll_is_residual_over_scale_plus_log_scale() -> None:
     assert losses.laplace_nll(PREDICTION, TARGET, VALID, log_error).item() == pytest.approx(expected)
 
 
+H, W = 5, 7
+K = torch.tensor([[[80.0, 0.0, 2.25], [0.0, 120.0, -30.0], [0.0, 0.0, 1.0]]])
+ROWS = torch.arange(H, dtype=torch.float32)[:, None].expand(H, W)[None]
+ALL = torch.ones(1, H, W, dtype=torch.bool)
+GROUND = 120.0 * 1.6 / (ROWS + 30.0)  # z = fy * h / (v - cy), 1.6 m below the camera
+WALL = torch.full((1, H, W), 9.0)
+SLOPE = 9.0 / (1.0 + (ROWS + 30.0) / 120.0)  # z = 9 - y: it leans by 45 degrees
+
+
+def test_normals_of_ground_and_wall_point_up_and_at_the_camera() -> None:
+    up, back = torch.tensor([0.0, -1.0, 0.0]), torch.tensor([0.0, 0.0, -1.0])
+    torch.testing.assert_close(losses.surface_normals(GROUND, K), up.expand(1, H - 1, W - 1, 3), rtol=0, atol=1e-4)
+    torch.testing.assert_close(losses.surface_normals(WALL, K), back.expand(1, H - 1, W - 1, 3))
+
+
+def test_normals_of_ground_twice_as_far_are_the_same_and_of_a_wall_at_right_angles() -> None:
+    assert losses.normal_cosine(2 * GROUND, GROUND, ALL, K).item() == pytest.approx(0.0, abs=1e-6)
+    assert losses.normal_cosine(WALL, GROUND, ALL, K).item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_normals_45_degrees_apart_cost_1_less_the_cosine_of_45_degrees() -> None:
+    expected = 1 - math.sqrt(0.5)
+    assert losses.normal_cosine(SLOPE, WALL, ALL, K).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_normal_beside_an_invalid_pixel_does_not_count() -> None:
+    valid = ALL.clone()
+    valid[:, 3:] = False
+    target = torch.where(valid, WALL, math.nan)
+    prediction = WALL.clone()
+    prediction[:, 3:] = 777.0
+    prediction.requires_grad_()
+    value = losses.normal_cosine(prediction, target, valid, K)
+    value.backward()
+    assert value.item() == pytest.approx(0.0, abs=1e-6)
+    assert torch.isfinite(prediction.grad).all()
+
+
+def test_each_image_has_its_own_intrinsics_for_normals() -> None:
+    both = torch.cat([K, K * torch.tensor([[3.0], [3.0], [1.0]])])
+    depth = torch.cat([GROUND, 3 * 120.0 * 1.6 / (ROWS + 90.0)])
+    wall = WALL.expand(2, H, W)
+    value = losses.normal_cosine(wall, depth, ALL.expand(2, H, W), both).item()
+    assert value == pytest.approx(1.0, abs=1e-4)
+
+
 def test_an_image_with_few_valid_pixels_weighs_as_much_as_a_full_one() -> None:
     prediction = torch.tensor([[[3.0, 1.0]], [[2.0, 2.0]]])
     target = torch.ones(2, 1, 2)
@@ -78,6 +124,9 @@ def test_an_image_without_valid_pixels_costs_nothing_and_gives_finite_gradients(
     nothing = torch.zeros_like(VALID)
     functions = (losses.mae, losses.mse, losses.cosine, losses.silog, losses.log_l1, losses.gradient)
     total = sum(function(prediction, TARGET, nothing) for function in functions)
+    total = total + losses.normal_cosine(
+        prediction.reshape(1, 2, 2), TARGET.reshape(1, 2, 2), nothing.reshape(1, 2, 2), K
+    )
     total.backward()
     assert total.item() == pytest.approx(0.0, abs=1e-3)
     assert torch.isfinite(prediction.grad).all()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def _image_mean(values: Tensor, valid_mask: Tensor) -> Tensor:
@@ -56,6 +57,48 @@ def cosine(prediction: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
     norms = y.norm(dim=1) * p.norm(dim=1)
     similarity = (y * p).sum(dim=1) / norms.clamp(min=1e-12)
     return torch.where(norms > 0, 1.0 - similarity, 0.0).mean()
+
+
+def surface_normals(depth: Tensor, K: Tensor) -> Tensor:
+    """Returns the unit normals of the surface that a depth image shows, towards the camera.
+
+    The normal at a pixel is the cross product of the steps to its neighbour below and to its neighbour on
+    the right.
+
+    Args:
+        depth: (B, H, W) metres along z.
+        K: (B, 3, 3), of a pinhole camera.
+
+    Returns:
+        (B, H-1, W-1, 3) in the optical frame: the ground of a level camera has (0, -1, 0), a wall that it
+        faces (0, 0, -1).
+    """
+    _, H, W = depth.shape
+    fx, fy, cx, cy = (K[:, i, j, None, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    u = torch.arange(W, device=depth.device, dtype=depth.dtype)
+    v = torch.arange(H, device=depth.device, dtype=depth.dtype)[:, None]
+    points = torch.stack([(u - cx) / fx * depth, (v - cy) / fy * depth, depth], dim=-1)
+    # Times the focal length: steps of a metre's order, whose product float32 can hold.
+    right = (points[:, :-1, 1:] - points[:, :-1, :-1]) * fx[..., None]
+    down = (points[:, 1:, :-1] - points[:, :-1, :-1]) * fy[..., None]
+    return functional.normalize(torch.linalg.cross(down, right), dim=-1)
+
+
+def normal_cosine(prediction: Tensor, target: Tensor, valid_mask: Tensor, K: Tensor) -> Tensor:
+    """Returns the mean of 1 - cos(angle) between the surface normals of prediction and target: 0..2.
+
+    A normal counts where its pixel and the neighbours below and on the right are valid.
+
+    Args:
+        prediction: (B, H, W) metres.
+        target: (B, H, W) metres.
+        valid_mask: (B, H, W).
+        K: (B, 3, 3), of a pinhole camera.
+    """
+    normals = (surface_normals(torch.where(valid_mask, depth, 1.0), K) for depth in (prediction, target))
+    similarity = torch.linalg.vecdot(*normals)
+    all_valid = valid_mask[:, :-1, :-1] & valid_mask[:, 1:, :-1] & valid_mask[:, :-1, 1:]
+    return _image_mean(1.0 - similarity, all_valid).mean()
 
 
 def silog(prediction: Tensor, target: Tensor, valid_mask: Tensor, variance_focus: float = 0.85) -> Tensor:
