@@ -14,10 +14,12 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install -r require
 
 from recon3d_ros.core.camera import CameraModel  # noqa: E402
 from training.checkpoints import CheckpointError, load_network  # noqa: E402
+from training.config import TrainConfig  # noqa: E402
 from training.evaluate import evaluate_shards, frame_metrics, project_lidar  # noqa: E402
 from training.models.depth_network import DepthNetworkConfig  # noqa: E402
+from training.stream import shard_source  # noqa: E402
 from training.train import main, train  # noqa: E402
-from training.trainer import TrainConfig, build_state, learning_rate, train_step  # noqa: E402
+from training.trainer import build_state, learning_rate, train_step  # noqa: E402
 
 TINY = TrainConfig(
     network=DepthNetworkConfig(encoder="tiny", decoder_channels=(24, 16, 12, 8)),
@@ -51,17 +53,17 @@ def test_one_batch_can_be_overfitted() -> None:
         "K": torch.eye(3).repeat(3, 1, 1) * 90.0,
     }
     state = build_state(config)
-    curve = [train_step(state, batch, config) for _ in range(config.steps)]
+    curve = [train_step(state, batch, config)["loss"] for _ in range(config.steps)]
     assert curve[-1] < 0.1 * curve[0]
 
 
 def test_a_resumed_run_has_the_loss_curve_of_an_uninterrupted_one(tmp_path) -> None:
     folder = write_toy_shards(tmp_path / "data")
-    train(TINY, [folder], tmp_path / "whole")
+    train(TINY, [shard_source(folder)], tmp_path / "whole")
     calls = iter(range(100))
-    train(TINY, [folder], tmp_path / "parts", stopped=lambda: next(calls) >= 3)
+    train(TINY, [shard_source(folder)], tmp_path / "parts", stopped=lambda: next(calls) >= 3)
     assert 0 < len(losses_of(tmp_path / "parts")) < TINY.steps
-    train(TINY, [folder], tmp_path / "parts", resume=True)
+    train(TINY, [shard_source(folder)], tmp_path / "parts", resume=True)
     assert losses_of(tmp_path / "parts") == losses_of(tmp_path / "whole")
     whole, parts = (load_network(tmp_path / run / "last.pt").state_dict() for run in ("whole", "parts"))
     for name, value in whole.items():
@@ -80,19 +82,19 @@ def test_a_run_keeps_its_config_beside_its_checkpoint(tmp_path) -> None:
 
 def test_a_run_cannot_resume_from_published_weights(tmp_path) -> None:
     folder = write_toy_shards(tmp_path / "data")
-    checkpoint = train(dataclasses.replace(TINY, steps=1), [folder], tmp_path / "run")
+    checkpoint = train(dataclasses.replace(TINY, steps=1), [shard_source(folder)], tmp_path / "run")
     content = torch.load(checkpoint, weights_only=True)
     del content["training"]
     torch.save(content, checkpoint)
     with pytest.raises(CheckpointError, match="published weights only"):
-        train(TINY, [folder], tmp_path / "run", resume=True)
+        train(TINY, [shard_source(folder)], tmp_path / "run", resume=True)
 
 
 def test_shallow_encoder_layers_keep_their_weights(tmp_path) -> None:
     folder = write_toy_shards(tmp_path / "data")
     config = dataclasses.replace(TINY, freeze_stride=4, steps=3)
     before = build_state(config).network.encoder.stages
-    after = load_network(train(config, [folder], tmp_path / "run")).encoder.stages
+    after = load_network(train(config, [shard_source(folder)], tmp_path / "run")).encoder.stages
     assert torch.equal(before[1][0].weight, after[1][0].weight)
     assert not torch.equal(before[2][0].weight, after[2][0].weight)
 
@@ -133,7 +135,7 @@ def test_lidar_projects_to_the_nearest_return_of_a_pixel() -> None:
 
 def test_a_run_starts_from_the_weights_of_another(tmp_path) -> None:
     folder = write_toy_shards(tmp_path / "data")
-    first = train(dataclasses.replace(TINY, steps=2), [folder], tmp_path / "first")
+    first = train(dataclasses.replace(TINY, steps=2), [shard_source(folder)], tmp_path / "first")
     state = build_state(dataclasses.replace(TINY, seed=99, initial=str(first)))
     for name, value in load_network(first).state_dict().items():
         assert torch.equal(value, state.network.state_dict()[name]), name
@@ -142,7 +144,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path) -> None:
 
 def test_a_run_does_not_start_from_a_network_of_another_kind(tmp_path) -> None:
     folder = write_toy_shards(tmp_path / "data")
-    first = train(dataclasses.replace(TINY, steps=1), [folder], tmp_path / "first")
+    first = train(dataclasses.replace(TINY, steps=1), [shard_source(folder)], tmp_path / "first")
     other = dataclasses.replace(TINY, network=DepthNetworkConfig(encoder="tiny"), initial=str(first))
     with pytest.raises(CheckpointError, match="give the options that made it"):
         build_state(other)

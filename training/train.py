@@ -1,131 +1,164 @@
-"""Trains a depth network on rendered shards: `python -m training.train DATA... --out RUN`."""
+"""Trains a depth network: `python -m training.train DATA[:WEIGHT]... --out RUN`.
+
+On several GPUs or machines the same command under torchrun: see training/distributed.py.
+"""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
+import contextlib
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from training.evaluate import evaluate_shards, format_metrics
-from training.models.depth_network import DepthNetworkConfig
-from training.trainer import (
+from training.config import (
+    ConfigError,
     TrainConfig,
-    batches,
-    build_state,
-    load_state,
-    save_state,
-    set_train_mode,
-    train_step,
+    add_config_arguments,
+    given_options,
+    make_config,
+    overridden,
+    read_config,
 )
-
-CHECKPOINT_NAME = "last.pt"
-CONFIG_NAME = "config.json"
-LOG_NAME = "log.csv"
+from training.distributed import Ranks, joined_ranks, mean_over_ranks
+from training.evaluate import format_metrics
+from training.models.depth_network import DepthNetworkConfig
+from training.run_folder import CONFIG_NAME, LAST_NAME, RunFolder
+from training.stream import Sample, Source, parse_source
+from training.trainer import DivergedError, batches, build_state, resume_state, set_train_mode, train_step
 
 
 def train(
     config: TrainConfig,
-    folders: Sequence[Path],
+    sources: Sequence[Source],
     run: Path,
     *,
     validation: Path | None = None,
     resume: bool = False,
+    board: bool = False,
     stopped: Callable[[], bool] = lambda: False,
+    ranks: Ranks | None = None,
 ) -> Path:
     """Runs the training to its end, or until `stopped`, and leaves a checkpoint either way.
 
     Args:
         config: What to do.
-        folders: Shards to train on.
-        run: Folder for config.json, log.csv (step, samples, seconds, loss) and the checkpoint.
-        validation: Shards to report metrics on with each checkpoint.
-        resume: Go on from the run's checkpoint.
+        sources: What to train on.
+        run: Folder for config.json, log.csv (step, samples, seconds, loss), last.pt, best.pt and the board.
+        validation: Shards to report metrics on with each checkpoint; best.pt has the lowest abs_rel on them.
+        resume: Go on from the run's last checkpoint.
+        board: Write TensorBoard's event files.
         stopped: Asked after each step.
+        ranks: This process among those of the run.
 
     Returns:
-        The checkpoint's path.
+        The last checkpoint's path.
+
+    Raises:
+        CheckpointError: A checkpoint cannot be read or written.
+        DivergedError: The loss is no longer finite; the last checkpoint is from before.
+        FileNotFoundError: A folder holds no samples.
     """
-    checkpoint = run / CHECKPOINT_NAME
-    state = build_state(config)
-    if resume:
-        load_state(checkpoint, state)
-    run.mkdir(parents=True, exist_ok=True)
-    (run / CONFIG_NAME).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-    bar = tqdm(unit="img", smoothing=0.02, mininterval=2.0)
-    with bar, open(run / LOG_NAME, "a" if resume else "w") as log:
-        while (progress := state.progress(config)) < 1.0 and not stopped():
-            final = progress >= config.first_part
+    ranks = ranks or Ranks()
+    state = resume_state(run / LAST_NAME, config, ranks) if resume else build_state(config, ranks)
+    with contextlib.ExitStack() as stack:
+        files = None
+        if ranks.is_first:
+            folder = RunFolder(run, config, state, validation=validation, board=board)
+            files = stack.enter_context(folder)
+        bar = stack.enter_context(
+            tqdm(unit="img", smoothing=0.02, mininterval=2.0, initial=state.samples, disable=not ranks.is_first)
+        )
+
+        def save(batch: Sample | None, *, validate: bool) -> None:
+            if files is not None and (metrics := files.checkpoint(state, batch, validate=validate)):
+                bar.write(f"step {state.step} {format_metrics(metrics)}")
+
+        batch = None
+        stop = stopped()
+        while state.progress(config) < 1.0 and not stop:
+            final = state.progress(config) >= config.first_part
             set_train_mode(state.network, config)
-            saved = before = time.monotonic()
-            for batch in batches(folders, config, state, final=final):
-                loss = train_step(state, batch, config)
+            saved_seconds, before = state.seconds, time.monotonic()
+            for batch in batches(sources, config, state, final=final):
+                values = train_step(state, batch, config)
                 now = time.monotonic()
-                state.seconds, before = state.seconds + now - before, now
-                log.write(f"{state.step},{state.samples},{state.seconds:.1f},{loss:.6f}\n")
-                bar.update(len(batch["image"]))
-                bar.set_postfix(done=f"{state.progress(config):.1%}", loss=f"{loss:.3f}", refresh=False)
+                # All ranks must agree on how far the run is, by rank 0's clock, and on when it ends.
+                elapsed = ranks.count * (now - before) if ranks.is_first else 0.0
+                seconds, stops = mean_over_ranks([elapsed, stopped()], state.device, ranks)
+                state.seconds, before, stop = state.seconds + seconds, now, stops > 0
+                if files is not None:
+                    files.log(state, values)
+                bar.update(len(batch["image"]) * ranks.count)
                 progress = state.progress(config)
-                if progress >= 1.0 or (progress >= config.first_part) != final or stopped():
+                bar.set_postfix(done=f"{progress:.1%}", loss=f"{values['loss']:.3f}", refresh=False)
+                if stop or progress >= 1.0 or (progress >= config.first_part) != final:
                     break
-                if now - saved > 60 * config.checkpoint_minutes:
-                    log.flush()
-                    save_state(checkpoint, state)
-                    if validation is not None:
-                        network = state.average.module.eval()
-                        metrics = evaluate_shards(network, validation, limit=config.validation_frames)
-                        bar.write(f"step {state.step} {format_metrics(metrics)}")
+                if state.seconds - saved_seconds > 60 * config.checkpoint_minutes:
+                    save(batch, validate=True)
                     # Time spent on validation does not count.
-                    saved = before = time.monotonic()
-    save_state(checkpoint, state)
-    return checkpoint
+                    saved_seconds, before = state.seconds, time.monotonic()
+        save(batch, validate=not stop)
+    return run / LAST_NAME
 
 
-def add_config_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:
-    """Adds an option for each field of a configuration dataclass that holds one number, name or switch."""
-    for field in dataclasses.fields(config):
-        option = "--" + field.name.replace("_", "-")
-        if isinstance(field.default, bool):
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=field.default)
-        elif isinstance(field.default, int | float | str):
-            parser.add_argument(
-                option, type=type(field.default), default=field.default, help="default: %(default)s"
-            )
+def config_of(options: Mapping[str, Any]) -> TrainConfig:
+    """Returns the run's configuration: options over the --config file's values, or a resumed run's own.
+
+    Raises:
+        ConfigError: A file or a value is wrong.
+    """
+    given = given_options(options)
+    if options["resume"] and options["config"] is not None:
+        raise ConfigError("--resume goes on with the run's own config.json: leave --config out")
+    path = options["out"] / CONFIG_NAME if options["resume"] else options["config"]
+    if path is None:
+        return make_config(given, origin="options")
+    return make_config(overridden(read_config(path), given), origin=str(path))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, nargs="+", help="folders of rendered shards")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", nargs="+", help="folders of shards; FOLDER:3 is drawn from 3 times as often as :1")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--validation", type=Path, help="folder of shards to report metrics on")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--validation", type=Path, help="folder of shards to report metrics on, for best.pt")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint, as configured")
+    parser.add_argument("--config", type=Path, help="YAML or JSON of any of the options below; options win")
+    parser.add_argument(
+        "--board", action=argparse.BooleanOptionalAction, default=True, help="write for TensorBoard"
+    )
     add_config_arguments(parser, DepthNetworkConfig)
     add_config_arguments(parser, TrainConfig)
     options = vars(parser.parse_args(arguments))
-
-    def chosen(config: type[Any]) -> dict[str, Any]:
-        return {f.name: options[f.name] for f in dataclasses.fields(config) if f.name in options}
-
-    config = TrainConfig(network=DepthNetworkConfig(**chosen(DepthNetworkConfig)), **chosen(TrainConfig))
     interrupts: list[int] = []
-    # A step is finished and a checkpoint written before the process ends.
-    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
-    checkpoint = train(
-        config,
-        options["data"],
-        options["out"],
-        validation=options["validation"],
-        resume=options["resume"],
-        stopped=lambda: bool(interrupts),
-    )
-    print(f"{'stopped' if interrupts else 'done'}: {checkpoint}")
+    try:
+        config = config_of(options)
+        sources = [parse_source(text) for text in options["data"]]
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A step is finished and a checkpoint written before the process ends.
+            signal.signal(number, lambda number, _: interrupts.append(number))
+        with joined_ranks(config.device) as ranks:
+            if ranks.is_first:
+                print(f"training on {ranks.count} x {config.device}, {config.precision}", flush=True)
+            checkpoint = train(
+                config,
+                sources,
+                options["out"],
+                validation=options["validation"],
+                resume=options["resume"],
+                board=options["board"],
+                stopped=lambda: bool(interrupts),
+                ranks=ranks,
+            )
+            if ranks.is_first:
+                print(f"{'stopped' if interrupts else 'done'}: {checkpoint}", flush=True)
+    except (DivergedError, OSError, ValueError) as error:  # those of configuration and checkpoints are ValueErrors
+        parser.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

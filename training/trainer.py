@@ -1,93 +1,57 @@
-"""One training run: its configuration, its state, and the step that takes it forward."""
+"""A training run's state, and the step that takes it forward."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
 
 from training import losses
 from training.checkpoints import CheckpointError, load_network, read_checkpoint, save_checkpoint
-from training.datasets import TrainingSamples
-from training.models.depth_network import DepthNetwork, DepthNetworkConfig
+from training.config import ConfigError, TrainConfig
+from training.distributed import Ranks, join_gradients, join_norms, mean_over_ranks, torch_device
+from training.models.depth_network import DepthNetwork
 from training.models.efficientnet_lite import EfficientNetLite, load_imagenet_weights
+from training.stream import MixedSamples, Sample, Source, load_batches
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """What a run does. It is saved as config.json beside the checkpoints.
-
-    A run ends after `steps`, or after `minutes` where that is more than 0 (the schedule then follows time).
-
-    Attributes:
-        network: The network's configuration.
-        pretrained: Start the encoder from its ImageNet weights.
-        initial: Checkpoint whose weights the run starts from, instead; its network must be of the same kind.
-        compile: Let torch.compile fuse the network's operations: a minute more at the start, then faster.
-        freeze_stride: Encoder layers up to this stride keep those weights; 0 trains all of them. They know
-            real photographs, which rendered images are not, and frozen ones cost no backward pass.
-        first_height, first_width: Size of the crops at first.
-        height, width: Size of the crops at the end: the network's input.
-        first_part: Part of the run at the first size.
-        batch_size: Samples a step at the first size; at the final one fewer, for the same number of pixels.
-        learning_rate: Of the decoder, at the peak of the schedule.
-        encoder_rate: The encoder's learning rate, as a part of the decoder's.
-        weight_decay: Of AdamW.
-        warm_up_part: Part of the run over which the learning rate rises.
-        max_gradient_norm: Gradients are clipped to it.
-        ema_decay: Of the moving average of the weights, which is what a checkpoint publishes.
-        gradient_weight: Of the multi-scale gradient loss, beside silog and log-L1.
-        error_weight: Of the likelihood that trains the confidence.
-        checkpoint_minutes: Time between two checkpoints.
-        validation_frames: How many frames of the validation folder are looked at with each checkpoint.
-        workers: Processes that load data.
-        seed: Of weights and data.
-    """
-
-    network: DepthNetworkConfig = field(default_factory=DepthNetworkConfig)
-    pretrained: bool = True
-    initial: str = ""
-    compile: bool = False
-    freeze_stride: int = 4
-    first_height: int = 128
-    first_width: int = 416
-    height: int = 192
-    width: int = 640
-    first_part: float = 0.65
-    batch_size: int = 4
-    steps: int = 10_000
-    minutes: float = 0.0
-    learning_rate: float = 8e-4
-    encoder_rate: float = 0.3
-    weight_decay: float = 1e-2
-    warm_up_part: float = 0.03
-    max_gradient_norm: float = 1.0
-    ema_decay: float = 0.998
-    gradient_weight: float = 0.25
-    error_weight: float = 0.1
-    checkpoint_minutes: float = 5.0
-    validation_frames: int = 50
-    workers: int = 1
-    seed: int = 1
+class DivergedError(RuntimeError):
+    """A loss or a gradient that is not finite."""
 
 
 @dataclass
 class TrainState:
-    """Everything that changes while training; what a checkpoint must hold to resume."""
+    """Everything that changes while training; what a checkpoint must hold to resume, and where it runs.
+
+    Attributes:
+        network: The network in training.
+        average: The moving average of its weights.
+        optimizer: AdamW, with its moments.
+        device: Where they are.
+        ranks: This process among those of the run.
+        call: What a step calls: the network, or what joins its gradients over the ranks.
+        step: Steps taken.
+        samples: Samples seen, by all ranks.
+        seconds: Time spent on steps.
+        best: Lowest abs_rel on the validation frames so far.
+    """
 
     network: DepthNetwork
     average: AveragedModel
     optimizer: torch.optim.Optimizer
+    device: torch.device
+    ranks: Ranks
+    call: nn.Module
     step: int = 0
     samples: int = 0
     seconds: float = 0.0
+    best: float = math.inf
 
     def progress(self, config: TrainConfig) -> float:
         """Returns the part of the run that is done, 0..1."""
@@ -95,11 +59,13 @@ class TrainState:
         return min(done, 1.0)
 
 
-def build_state(config: TrainConfig) -> TrainState:
+def build_state(config: TrainConfig, ranks: Ranks | None = None) -> TrainState:
     """Returns the state of a run at its first step.
 
     Raises:
         CheckpointError: The initial checkpoint is not readable, or of another network.
+        ConfigError: The encoder has no ImageNet weights to start from.
+        ValueError: The device is not there.
     """
     torch.manual_seed(config.seed)
     network = DepthNetwork(config.network)
@@ -111,11 +77,47 @@ def build_state(config: TrainConfig) -> TrainState:
                 "give the options that made it"
             )
         network.load_state_dict(initial.state_dict())
-    elif config.pretrained and isinstance(network.encoder, EfficientNetLite):
+    elif config.pretrained:
+        if not isinstance(network.encoder, EfficientNetLite):
+            raise ConfigError(
+                f"encoder {config.network.encoder} has no ImageNet weights here; train all of it from scratch "
+                "with --no-pretrained --freeze-stride 0"
+            )
         load_imagenet_weights(network.encoder)
+    return _prepare(network, config, ranks or Ranks())
+
+
+def resume_state(path: Path, config: TrainConfig, ranks: Ranks | None = None) -> TrainState:
+    """Returns the state that a checkpoint of the same run holds.
+
+    Raises:
+        CheckpointError: It is not readable, or holds no state of such a run.
+        ValueError: The device is not there.
+    """
+    training = read_checkpoint(path).get("training")
+    if training is None:
+        raise CheckpointError(f"{path}: holds published weights only; a run resumes from its own checkpoint")
+    torch.manual_seed(config.seed)
+    state = _prepare(DepthNetwork(config.network), config, ranks or Ranks())
+    try:
+        state.network.load_state_dict(training["network"])
+        state.average.load_state_dict(training["average"])
+        state.optimizer.load_state_dict(training["optimizer"])
+        state.step, state.samples = training["step"], training["samples"]
+        state.seconds = training["seconds"]
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: not a state of this run's network and optimiser: {error}") from error
+    state.best = training.get("best", math.inf)  # older checkpoints lack it
+    return state
+
+
+def _prepare(network: DepthNetwork, config: TrainConfig, ranks: Ranks) -> TrainState:
+    """Returns the state around a network that holds the weights to start from."""
+    device = torch_device(config.device, ranks)
     for module in network.encoder.shallow_modules(config.freeze_stride):
         module.requires_grad_(False)
-    network = network.to(memory_format=torch.channels_last)  # 1.4 times as fast on a CPU
+    network = network.to(device, memory_format=torch.channels_last)  # 1.4 times as fast on a CPU
+    join_norms(network, device, ranks)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
     encoder = [p for p in network.encoder.parameters() if p.requires_grad]
     others = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
@@ -126,73 +128,7 @@ def build_state(config: TrainConfig) -> TrainState:
     )
     if config.compile:
         network.compile()  # in place: names in checkpoints stay as they are
-    return TrainState(network, average, optimizer)
-
-
-def set_train_mode(network: DepthNetwork, config: TrainConfig) -> None:
-    """Sets training mode, but for the statistics of a pretrained encoder: they stay those of photographs."""
-    network.train()
-    if config.pretrained:
-        for module in network.encoder.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-
-
-def learning_rate(config: TrainConfig, progress: float) -> float:
-    """Returns the decoder's learning rate: a linear rise, then half a cosine down to a hundredth."""
-    if progress < config.warm_up_part:
-        return config.learning_rate * max(progress / config.warm_up_part, 0.01)
-    fall = (progress - config.warm_up_part) / (1.0 - config.warm_up_part)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fall)))
-
-
-def training_loss(
-    log_depth: Tensor, log_error: Tensor, target: Tensor, valid_mask: Tensor, config: TrainConfig
-) -> Tensor:
-    """Returns the loss of a batch: silog + log-L1 + gradients for depth, likelihood for confidence alone."""
-    depth = torch.exp(log_depth)
-    target = losses.one_sided_target(depth, target, config.network.max_depth)
-    return (
-        losses.silog(depth, target, valid_mask)
-        + losses.log_l1(depth, target, valid_mask)
-        + config.gradient_weight * losses.gradient(depth, target, valid_mask)
-        # Detached: an unsure network must not be allowed to stop learning depth where it is unsure.
-        + config.error_weight * losses.laplace_nll(depth.detach(), target, valid_mask, log_error)
-    )
-
-
-def train_step(state: TrainState, batch: dict[str, Tensor], config: TrainConfig) -> float:
-    """Takes one step of the optimiser on a batch and returns its loss."""
-    rate = learning_rate(config, state.progress(config))
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate * group["rate"]
-    log_depth, log_error = state.network(batch["image"], batch["K"][:, 0, 0])
-    loss = training_loss(log_depth, log_error, batch["depth"], batch["valid_mask"], config)
-    state.optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(state.network.parameters(), config.max_gradient_norm)
-    state.optimizer.step()
-    state.average.update_parameters(state.network)
-    state.step += 1
-    state.samples += len(batch["image"])
-    return loss.item()
-
-
-def batches(
-    folders: Sequence[Path], config: TrainConfig, state: TrainState, *, final: bool
-) -> Iterator[dict[str, Tensor]]:
-    """Yields batches without end from the state's next sample on, at the first or the final size."""
-    height, width = (config.height, config.width) if final else (config.first_height, config.first_width)
-    pixels = config.batch_size * config.first_height * config.first_width
-    batch_size = max(1, round(pixels / (height * width))) if final else config.batch_size
-    samples = TrainingSamples(folders, width=width, height=height, seed=config.seed)
-    yield from DataLoader(
-        samples,
-        batch_size=batch_size,
-        sampler=range(state.samples, 2**62),
-        num_workers=config.workers,
-        prefetch_factor=4 if config.workers else None,
-    )
+    return TrainState(network, average, optimizer, device, ranks, join_gradients(network, ranks))
 
 
 def save_state(path: Path, state: TrainState) -> None:
@@ -204,21 +140,98 @@ def save_state(path: Path, state: TrainState) -> None:
         "step": state.step,
         "samples": state.samples,
         "seconds": state.seconds,
+        "best": state.best,
     }
     save_checkpoint(path, state.network, weights=state.average.module.state_dict(), training=training)
 
 
-def load_state(path: Path, state: TrainState) -> None:
-    """Sets the state to that of a checkpoint of the same run.
+def set_train_mode(network: DepthNetwork, config: TrainConfig) -> None:
+    """Sets training mode, but for the statistics of a pretrained encoder: they stay those of photographs."""
+    network.train()
+    frozen = network if config.freeze_norms else network.encoder
+    if config.freeze_norms or config.pretrained:
+        for module in frozen.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+
+
+def learning_rate(config: TrainConfig, progress: float) -> float:
+    """Returns the decoder's learning rate: a linear rise, then half a cosine down to a hundredth."""
+    if progress < config.warm_up_part:
+        return config.learning_rate * max(progress / config.warm_up_part, 0.01)
+    fall = (progress - config.warm_up_part) / (1.0 - config.warm_up_part)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fall)))
+
+
+def loss_terms(log_depth: Tensor, log_error: Tensor, batch: Sample, config: TrainConfig) -> dict[str, Tensor]:
+    """Returns the losses of a batch by name: "loss", their weighted sum, and each without its weight."""
+    depth, valid_mask, K = torch.exp(log_depth), batch["valid_mask"], batch["K"]
+    max_depth = config.network.max_depth
+    target = losses.one_sided_target(depth, batch["depth"], max_depth)
+    surface = valid_mask & (batch["depth"] < max_depth)  # the sky has no normal
+    terms = {
+        "silog": (config.silog_weight, lambda: losses.silog(depth, target, valid_mask)),
+        "log_l1": (config.log_l1_weight, lambda: losses.log_l1(depth, target, valid_mask)),
+        "gradient": (config.gradient_weight, lambda: losses.gradient(depth, target, valid_mask)),
+        # Detached: an unsure network must not be allowed to stop learning depth where it is unsure.
+        "error": (
+            config.error_weight,
+            lambda: losses.laplace_nll(depth.detach(), target, valid_mask, log_error),
+        ),
+        "mae": (config.mae_weight, lambda: losses.mae(depth, target, valid_mask)),
+        "mse": (config.mse_weight, lambda: losses.mse(depth, target, valid_mask)),
+        "cosine": (config.cosine_weight, lambda: losses.cosine(depth, target, valid_mask)),
+        "normal": (config.normal_weight, lambda: losses.normal_cosine(depth, target, surface, K)),
+    }
+    values = {name: compute() for name, (weight, compute) in terms.items() if weight != 0}
+    return {"loss": sum((terms[name][0] * value for name, value in values.items()), depth.new_zeros(())), **values}
+
+
+def train_step(state: TrainState, batch: Sample, config: TrainConfig) -> dict[str, float]:
+    """Takes one step of the optimiser on a batch.
+
+    Returns:
+        The losses of `loss_terms` as means over the ranks, and "gradient_norm" before clipping.
 
     Raises:
-        CheckpointError: It is not readable, or holds no state of a run.
+        DivergedError: The loss or a gradient is not finite; the weights are as they were before the step.
     """
-    training: dict[str, Any] | None = read_checkpoint(path).get("training")
-    if training is None:
-        raise CheckpointError(f"{path}: holds published weights only; a run resumes from its own checkpoint")
-    state.network.load_state_dict(training["network"])
-    state.average.load_state_dict(training["average"])
-    state.optimizer.load_state_dict(training["optimizer"])
-    state.step, state.samples = training["step"], training["samples"]
-    state.seconds = training["seconds"]
+    rate = learning_rate(config, state.progress(config))
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate * group["rate"]
+    batch = {name: value.to(state.device, non_blocking=True) for name, value in batch.items()}
+    with torch.autocast(state.device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
+        log_depth, log_error = state.call(batch["image"], batch["K"][:, 0, 0])
+    terms = loss_terms(log_depth.float(), log_error.float(), batch, config)
+    state.optimizer.zero_grad()
+    terms["loss"].backward()
+    norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.max_gradient_norm)
+    reduced = mean_over_ranks(torch.stack([*terms.values(), norm]).detach(), state.device, state.ranks)
+    values = dict(zip([*terms, "gradient_norm"], reduced, strict=True))
+    seen = len(batch["image"]) * state.ranks.count
+    if not math.isfinite(values["loss"]) or not math.isfinite(values["gradient_norm"]):
+        last = state.samples + seen - 1
+        raise DivergedError(
+            f"step {state.step + 1}: loss is {values['loss']}, gradient norm {values['gradient_norm']}, on "
+            f"samples {state.samples} to {last} of seed {config.seed}; nothing was saved since the "
+            "last checkpoint; look at these samples, or lower --learning-rate and --resume"
+        )
+    state.optimizer.step()
+    state.average.update_parameters(state.network)
+    state.step += 1
+    state.samples += seen
+    return values
+
+
+def batches(sources: Sequence[Source], config: TrainConfig, state: TrainState, *, final: bool) -> Iterator[Sample]:
+    """Yields this rank's batches from the state's next sample on, at the first or the final size, without end."""
+    height, width = (config.height, config.width) if final else (config.first_height, config.first_width)
+    pixels = config.batch_size * config.first_height * config.first_width
+    yield from load_batches(
+        MixedSamples(sources, width=width, height=height, seed=config.seed),
+        first=state.samples,
+        batch_size=max(1, round(pixels / (height * width))) if final else config.batch_size,
+        workers=config.workers,
+        ranks=state.ranks,
+        pin_memory=state.device.type == "cuda",
+    )

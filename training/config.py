@@ -1,0 +1,199 @@
+"""What a training run does: one dataclass, set by a file and by options; an unknown key is an error."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from training.models.depth_network import DepthNetworkConfig
+
+PRECISIONS = ("fp32", "bf16")
+STRIDE = 32  # the network halves its input five times
+
+
+class ConfigError(ValueError):
+    """A configuration with an unknown key or an impossible value."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a run does. It is saved as config.json beside the checkpoints.
+
+    A run ends after `steps`, or after `minutes` where that is more than 0 (the schedule then follows time).
+
+    Attributes:
+        network: The network's configuration.
+        pretrained: Start the encoder from its ImageNet weights.
+        initial: Checkpoint whose weights the run starts from, instead; its network must be of the same kind.
+        compile: Let torch.compile fuse the network's operations: a minute more at the start, then faster.
+        device: cpu or cuda (each process of torchrun takes the GPU of its local rank).
+        precision: fp32, or bf16: the network's convolutions in bfloat16 (a GPU is several times as fast with
+            it, a CPU without bfloat16 units slower), weights and losses in float32.
+        freeze_stride: Encoder layers up to this stride keep those weights; 0 trains all of them. They know
+            real photographs, which rendered images are not, and frozen ones cost no backward pass.
+        freeze_norms: All batch-norm statistics stay as they are, not only those of a pretrained encoder: for
+            fine-tuning on little data.
+        first_height, first_width: Size of the crops at first.
+        height, width: Size of the crops at the end: the network's input.
+        first_part: Part of the run at the first size.
+        batch_size: Samples a step and process at the first size; at the final one fewer, for the same number
+            of pixels.
+        steps: Steps of the run.
+        minutes: Length of the run, if more than 0.
+        learning_rate: Of the decoder, at the peak of the schedule.
+        encoder_rate: The encoder's learning rate, as a part of the decoder's.
+        weight_decay: Of AdamW.
+        warm_up_part: Part of the run over which the learning rate rises.
+        max_gradient_norm: Gradients are clipped to it.
+        ema_decay: Of the moving average of the weights, which is what a checkpoint publishes.
+        silog_weight, log_l1_weight, mae_weight, mse_weight, cosine_weight, normal_weight, gradient_weight:
+            Of the losses of that name in training.losses; one of weight 0 is not computed.
+        error_weight: Of the likelihood that trains the confidence.
+        checkpoint_minutes: Time between two checkpoints.
+        validation_frames: How many frames of the validation folder are looked at with each checkpoint.
+        window_shards: Samples are shuffled within this many shards at a time, the shards themselves over the
+            whole epoch: a slow disk then reads a few files at once instead of jumping between all of them.
+        workers: Processes that load data, for each training process.
+        seed: Of weights and data.
+    """
+
+    network: DepthNetworkConfig = field(default_factory=DepthNetworkConfig)
+    pretrained: bool = True
+    initial: str = ""
+    compile: bool = False
+    device: str = "cpu"
+    precision: str = "fp32"
+    freeze_stride: int = 4
+    freeze_norms: bool = False
+    first_height: int = 128
+    first_width: int = 416
+    height: int = 192
+    width: int = 640
+    first_part: float = 0.65
+    batch_size: int = 4
+    steps: int = 10_000
+    minutes: float = 0.0
+    learning_rate: float = 8e-4
+    encoder_rate: float = 0.3
+    weight_decay: float = 1e-2
+    warm_up_part: float = 0.03
+    max_gradient_norm: float = 1.0
+    ema_decay: float = 0.998
+    silog_weight: float = 1.0
+    log_l1_weight: float = 1.0
+    mae_weight: float = 0.0
+    mse_weight: float = 0.0
+    cosine_weight: float = 0.0
+    normal_weight: float = 0.0
+    gradient_weight: float = 0.25
+    error_weight: float = 0.1
+    checkpoint_minutes: float = 5.0
+    validation_frames: int = 50
+    window_shards: int = 64
+    workers: int = 1
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("first_height", "first_width", "height", "width"):
+            if getattr(self, name) <= 0 or getattr(self, name) % STRIDE:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected a multiple of {STRIDE}")
+        for name in ("batch_size", "steps", "window_shards"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        if self.workers < 0:
+            raise ConfigError(f"workers is {self.workers}, expected 0 (load in the training process) or more")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"precision is {self.precision!r}, expected one of {PRECISIONS}")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Returns the values that a JSON or YAML file sets, as a run's config.json has them.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds no mapping.
+    """
+    if path.suffix not in (".json", ".yaml", ".yml"):
+        raise ConfigError(f"{path}: expected a .json, .yaml or .yml file")
+    try:
+        text = path.read_text()
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not a readable configuration ({error})") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds a {type(values).__name__}, expected 'key: value' lines")
+    return values
+
+
+def make_config(values: Mapping[str, Any], *, origin: str) -> TrainConfig:
+    """Returns the configuration with these values, defaults elsewhere.
+
+    Args:
+        values: By name; "network" holds a mapping of its own.
+        origin: Where they come from, for messages.
+
+    Raises:
+        ConfigError: A key is unknown, or a value of the wrong type or impossible.
+    """
+    network = values.get("network", {})
+    if not isinstance(network, Mapping):
+        raise ConfigError(f"{origin}: 'network' is {network!r}, expected a mapping")
+    try:
+        network_config = DepthNetworkConfig(**_checked(network, DepthNetworkConfig, f"{origin}, network"))
+        others = _checked({k: v for k, v in values.items() if k != "network"}, TrainConfig, origin)
+        return TrainConfig(network=network_config, **others)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{origin}: {error}") from error
+
+
+def overridden(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values with the given ones in their place, and so within "network"."""
+    network = values.get("network", {})
+    if isinstance(network, Mapping):
+        network = {**network, **given.get("network", {})}
+    return {**values, **given, "network": network}
+
+
+def _checked(values: Mapping[str, Any], config: type[Any], origin: str) -> dict[str, Any]:
+    fields = {f.name: f for f in dataclasses.fields(config)}
+    unknown = sorted(str(name) for name in values.keys() - fields.keys())
+    if unknown:
+        raise ConfigError(f"{origin}: unknown keys {unknown}, expected some of {sorted(fields)}")
+    checked = dict(values)
+    for name, value in values.items():
+        default = fields[name].default
+        if isinstance(default, float) and type(value) is int:
+            checked[name] = float(value)
+        elif isinstance(default, bool | int | float | str) and type(value) is not type(default):
+            raise ConfigError(f"{origin}: {name} is {value!r}, expected a {type(default).__name__}")
+    return checked
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:
+    """Adds an option for each field of a configuration that holds one number, name or switch.
+
+    An option that is not given leaves no trace in the parsed options, so that a file's value stands.
+    """
+    for f in dataclasses.fields(config):
+        option = "--" + f.name.replace("_", "-")
+        if isinstance(f.default, bool):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS)
+        elif isinstance(f.default, int | float | str):
+            parser.add_argument(
+                option, type=type(f.default), default=argparse.SUPPRESS, help=f"default: {f.default}"
+            )
+
+
+def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of a configuration that were given as options; the inverse of the arguments above."""
+    network = {f.name: options[f.name] for f in dataclasses.fields(DepthNetworkConfig) if f.name in options}
+    values = {f.name: options[f.name] for f in dataclasses.fields(TrainConfig) if f.name in options}
+    return {**values, "network": network}

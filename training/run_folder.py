@@ -1,0 +1,132 @@
+"""What a run leaves on the disk: configuration, log, checkpoints, TensorBoard. Rank 0 alone writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+
+from training.board import Board
+from training.checkpoints import CheckpointError, save_checkpoint
+from training.config import TrainConfig
+from training.datasets import ShardFrames
+from training.evaluate import evaluate_shards
+from training.stream import Sample
+from training.trainer import TrainState, save_state
+
+CONFIG_NAME = "config.json"
+LOG_NAME = "log.csv"
+LAST_NAME = "last.pt"
+BEST_NAME = "best.pt"
+BOARD_NAME = "board"
+PICTURES = 4
+
+
+class RunFolder:
+    """The files of a run, open for writing; a context manager.
+
+    Attributes:
+        last: The checkpoint to resume from.
+    """
+
+    def __init__(
+        self, folder: Path, config: TrainConfig, state: TrainState, *, validation: Path | None, board: bool
+    ) -> None:
+        """Opens the folder for a run at its first step, or goes on with what is there.
+
+        Raises:
+            CheckpointError: The folder cannot be written.
+            FileNotFoundError: The validation folder has no frames.
+        """
+        self.last = folder / LAST_NAME
+        self._best = folder / BEST_NAME
+        self._config = config
+        self._validation = validation
+        self._pictures = [] if validation is None else validation_samples(validation)
+        log = folder / LOG_NAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / CONFIG_NAME).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+            # A run that was killed has logged steps after its checkpoint: they are taken again.
+            kept = (
+                [line for line in log.read_text().splitlines() if _step(line) <= state.step] if state.step else []
+            )
+            log.write_text("".join(f"{line}\n" for line in kept))
+            self._log = open(log, "a")
+        except OSError as error:
+            raise CheckpointError(f"{folder}: the run's folder cannot be written ({error})") from error
+        self._board = Board(folder / BOARD_NAME, first_step=state.step) if board else None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._log.close()
+        if self._board is not None:
+            self._board.close()
+
+    def log(self, state: TrainState, values: dict[str, float]) -> None:
+        """Notes a step: step, samples, seconds and loss in log.csv, all of its values on the board."""
+        self._log.write(f"{state.step},{state.samples},{state.seconds:.1f},{values['loss']:.6f}\n")
+        if self._board is not None:
+            rate = state.optimizer.param_groups[-1]["lr"]
+            self._board.scalars("train", {**values, "learning_rate": rate}, state)
+
+    def checkpoint(self, state: TrainState, batch: Sample | None, *, validate: bool) -> dict[str, float]:
+        """Writes the checkpoint, and best.pt where the validation frames were never predicted better.
+
+        Args:
+            state: What to write.
+            batch: Samples to show where there is no validation folder.
+            validate: Look at the validation frames, and show pictures.
+
+        Returns:
+            The metrics on the validation frames; none without a validation folder.
+        """
+        self._log.flush()
+        metrics: dict[str, float] = {}
+        if self._validation is not None and validate:
+            network = state.average.module.eval()
+            metrics = evaluate_shards(network, self._validation, limit=self._config.validation_frames)
+            if metrics["abs_rel"] < state.best:
+                state.best = metrics["abs_rel"]
+                save_checkpoint(self._best, network, weights=network.state_dict())
+        save_state(self.last, state)
+        if self._board is not None and validate:
+            self._board.scalars("validation", metrics, state)
+            self._board.pictures(self._pictures or _first_samples(batch), state)
+        return metrics
+
+
+def validation_samples(folder: Path) -> list[Sample]:
+    """Returns a few frames of a shard folder, evenly chosen.
+
+    Raises:
+        FileNotFoundError: It has none.
+    """
+    frames = ShardFrames([folder])
+    chosen = [frames[int(i)] for i in np.linspace(0, len(frames) - 1, PICTURES)]
+    return [
+        {
+            "image": torch.from_numpy(frame.image),
+            "depth": torch.from_numpy(frame.depth),
+            "K": torch.from_numpy(frame.camera.K.astype(np.float32)),
+        }
+        for frame in chosen
+    ]
+
+
+def _first_samples(batch: Sample | None) -> list[Sample]:
+    if batch is None:
+        return []
+    return [{name: values[i] for name, values in batch.items()} for i in range(min(PICTURES, len(batch["K"])))]
+
+
+def _step(line: str) -> int:
+    return int(line.split(",")[0])

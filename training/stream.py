@@ -1,0 +1,119 @@
+"""The samples of a run: an endless, numbered stream mixed from several sources by weight.
+
+A source is a function of (width, height, seed) that opens numbered samples: sample i depends on (seed, i)
+alone, so that the number of samples seen is all that resuming needs, and processes can share the numbers out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from training.datasets import TrainingSamples
+from training.distributed import Ranks
+
+Sample = dict[str, Tensor]
+
+
+class NumberedSamples(Protocol):
+    """Samples by number, without end: see `training.datasets.TrainingSamples` for what one holds."""
+
+    def __getitem__(self, number: int) -> Sample: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """Samples to train on.
+
+    Attributes:
+        open_samples: Called with width, height and seed by keyword; returns the samples at that size.
+        weight: How many samples to take of this source, in proportion to the others' weights.
+    """
+
+    open_samples: Callable[..., NumberedSamples]
+    weight: int = 1
+
+
+def shard_source(folder: Path, weight: int = 1) -> Source:
+    """Returns the rendered shards of a folder as a source."""
+    return Source(partial(TrainingSamples, [folder]), weight)
+
+
+def parse_source(text: str) -> Source:
+    """Returns the source that `FOLDER` or `FOLDER:WEIGHT` names.
+
+    Raises:
+        ValueError: The weight is 0.
+    """
+    folder, colon, weight = text.rpartition(":")
+    if not colon or not weight.isdigit():
+        return shard_source(Path(text))
+    if int(weight) == 0:
+        raise ValueError(
+            f"{text}: weight 0 takes no sample; expected FOLDER:WEIGHT with 1 or more, or leave it out"
+        )
+    return shard_source(Path(folder), int(weight))
+
+
+class MixedSamples(Dataset[Sample]):
+    """Samples of several sources in turn: of each (sum of weights) in a row, its weight from each source.
+
+    Which source comes when is shuffled; each source's own numbers go up without a gap, so that it is gone through
+    as evenly as it would be alone.
+    """
+
+    def __init__(self, sources: Sequence[Source], *, width: int, height: int, seed: int) -> None:
+        self._samples = [s.open_samples(width=width, height=height, seed=seed + i) for i, s in enumerate(sources)]
+        self._weights = [source.weight for source in sources]
+        self._seed = seed
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Returns the source of a sample, and the sample's number within it."""
+        row, column = divmod(number, sum(self._weights))
+        slots = _shuffled_slots(tuple(self._weights), self._seed, row)
+        source = int(slots[column])
+        return source, row * self._weights[source] + int((slots[:column] == source).sum())
+
+    def __getitem__(self, number: int) -> Sample:
+        source, own_number = self.place(number)
+        return self._samples[source][own_number]
+
+
+@lru_cache(maxsize=8)
+def _shuffled_slots(weights: tuple[int, ...], seed: int, row: int) -> np.ndarray:
+    return np.random.default_rng((seed, row)).permutation(np.repeat(np.arange(len(weights)), weights))
+
+
+@dataclass(frozen=True)
+class BatchNumbers:
+    """The sample numbers of one rank's batches: of each `batch_size * ranks.count` in a row, every count-th."""
+
+    first: int
+    batch_size: int
+    ranks: Ranks
+
+    def __iter__(self) -> Iterator[list[int]]:
+        stride = self.batch_size * self.ranks.count
+        for start in itertools.count(self.first, stride):
+            yield list(range(start + self.ranks.rank, start + stride, self.ranks.count))
+
+
+def load_batches(
+    samples: Dataset[Sample], *, first: int, batch_size: int, workers: int, ranks: Ranks, pin_memory: bool
+) -> Iterator[Sample]:
+    """Yields this rank's batches without end, from sample `first` on."""
+    yield from DataLoader(
+        samples,
+        batch_sampler=BatchNumbers(first, batch_size, ranks),  # type: ignore[arg-type]  # an iterable will do
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=pin_memory,
+    )
