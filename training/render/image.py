@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from training.render.compiled import compiled
 from training.render.lighting import Lighting
-from training.render.materials import Surface
-from training.render.mesh import Array, Mesh, dot, length
+from training.render.materials import Street, street_of
+from training.render.mesh import Array
+from training.render.noise import noise_atlas
 from training.render.raycast import Caster, Pinhole
 from training.render.road import CrossSection
-from training.render.shading import shade
+from training.render.shading import Light, Skin, normal_at, shade_point
 
 OPENNESS_REACH = 2.5
+SUN_REACH = 150.0
 # Where in the pixel the further rays of an edge go, besides its centre.
 EDGE_OFFSETS = np.float32([(-0.33, 0.1), (0.1, 0.33), (0.3, -0.3)])
+# One ray into the sun's disc must not outweigh the other rays of its pixel.
+BRIGHTEST_SAMPLE = 3.0
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What N rays have hit.
+
+    Attributes:
+        rays: (N, 3) world directions; a step of one is one metre of depth.
+        depth: (N,) metres along z, inf for sky.
+        triangle: (N,) int32, -1 for sky.
+        bary: (N, 2) barycentric coordinates.
+        points, normals: (N, 3) the surface, lifted by 2 cm, and its unit normal towards the viewer; 0 for sky.
+    """
+
+    rays: Array
+    depth: Array
+    triangle: npt.NDArray[np.int32]
+    bary: Array
+    points: Array
+    normals: Array
 
 
 def render(
@@ -24,141 +51,207 @@ def render(
 ) -> tuple[Array, Array]:
     """Returns linear radiance (H, W, 3) and depth (H, W) in metres along z at the pixel centres, inf for sky."""
     H, W = camera.height, camera.width
-
-    def spread(raw: Array, depth: Array) -> Array:
-        return _smooth(raw.reshape(H, W), depth.reshape(H, W)).ravel()
-
     u, v = camera.pixels()
-    radiance, depth, triangle, openness = _trace(caster, camera, section, lighting, u, v, spread)
-    edges = np.flatnonzero(_edges(depth.reshape(H, W), triangle.reshape(H, W), caster.mesh).ravel())
-    known = openness[edges]
-    total = radiance[edges].copy()
-    for offset in EDGE_OFFSETS:
-        du, dv = offset + rng.uniform(-0.1, 0.1, 2).astype(np.float32)
-        further = _trace(caster, camera, section, lighting, u[edges] + du, v[edges] + dv, lambda *_: known)[0]
-        # One ray into the sun's disc must not outweigh the others.
-        total += np.minimum(further, 3.0)
-    radiance[edges] = total / (1 + len(EDGE_OFFSETS))
-    return radiance.reshape(H, W, 3), depth.reshape(H, W)
+    hits = _hits(caster, camera, u, v)
+    openness = _openness(caster, hits, H, W)
+    light, street = lighting.packed(), street_of(section)
+    radiance = _shade(caster, camera, street, light, hits, openness)
+    depth, triangle = hits.depth.reshape(H, W), hits.triangle.reshape(H, W)
+    edges = np.flatnonzero(_edges(depth, triangle, caster.skin.material, caster.skin.colour))
+    if len(edges) == 0:
+        return radiance.reshape(H, W, 3), depth
+    jitter = EDGE_OFFSETS + rng.uniform(-0.1, 0.1, EDGE_OFFSETS.shape).astype(np.float32)
+    pixels = np.tile(edges, len(jitter))
+    shift = np.repeat(jitter, len(edges), axis=0)
+    further = _hits(caster, camera, u[pixels] + shift[:, 0], v[pixels] + shift[:, 1])
+    samples = np.empty((len(pixels), 3), np.float32)
+    new = np.flatnonzero(_reuse(pixels, further.triangle, triangle, radiance.reshape(H, W, 3), samples))
+    samples[new] = _shade(caster, camera, street, light, _take(further, new), openness[pixels[new]])
+    samples = np.minimum(samples, BRIGHTEST_SAMPLE).reshape(len(jitter), -1, 3)
+    radiance[edges] = (radiance[edges] + samples.sum(axis=0)) / (1 + len(jitter))
+    return radiance.reshape(H, W, 3), depth
 
 
-def _trace(
-    caster: Caster,
-    camera: Pinhole,
-    section: CrossSection,
-    lighting: Lighting,
-    u: Array,
-    v: Array,
-    spread: Callable[[Array, Array], Array],
-) -> tuple[Array, Array, np.ndarray, Array]:
-    """Returns radiance (N, 3), depth (N,), triangle (N,) and openness (N,) at pixel coordinates u, v (N,).
-
-    Args:
-        spread: makes openness of the result of one random ray for each point, and of the depth.
-    """
-    origin = camera.T_world_camera[:3, 3].astype(np.float32)
+def _hits(caster: Caster, camera: Pinhole, u: Array, v: Array) -> Hits:
+    """Returns what the rays through pixel coordinates u, v (N,) hit."""
+    eye = camera.T_world_camera[:3, 3].astype(np.float32)
     rays = camera.rays(u, v)
-    stretch = length(rays)
-    view = rays / stretch[:, None]
-    depth, triangle, barycentric = caster.cast(np.tile(origin, (len(rays), 1)), rays)
-    hit, missed = np.flatnonzero(triangle >= 0), np.flatnonzero(triangle < 0)
-    radiance = np.empty_like(view)
-    radiance[missed] = lighting.sky(view[missed])
-    openness = np.ones(len(u), np.float32)
-    if len(hit):
-        points = origin + rays[hit] * depth[hit, None]
-        away = depth[hit] * stretch[hit]
-        footprint = away * np.float32(1 / camera.K[0, 0])
-        surface = _surface(caster.mesh, triangle[hit], barycentric[hit], points, view[hit], footprint, section)
-        cell = ((u[hit].astype(int) % 4) * 4 + v[hit].astype(int) % 4) * 7 % 16
-        sunlit, openness[hit] = _light(caster, surface, lighting, cell)
-        openness = spread(openness, depth)
-        soft = 0.08 + 0.92 * openness[hit] ** 1.2
-        radiance[hit] = shade(surface, lighting, sunlit, soft, away)
-    return radiance, depth, triangle, openness
+    depth, triangle, bary = caster.cast(np.broadcast_to(eye, rays.shape), rays)
+    points, normals = np.empty_like(rays), np.empty_like(rays)
+    _locate(caster.skin, eye, rays, depth, triangle, bary, points, normals)
+    return Hits(rays, depth, triangle, bary, points, normals)
 
 
-def _surface(
-    mesh: Mesh,
-    triangle: np.ndarray,
+def _take(hits: Hits, index: npt.NDArray[np.intp]) -> Hits:
+    """Returns the hits of an index."""
+    return Hits(
+        *(getattr(hits, name)[index] for name in ("rays", "depth", "triangle", "bary", "points", "normals"))
+    )
+
+
+@compiled
+def _locate(
+    skin: Skin,
+    eye: Array,
+    rays: Array,
+    depth: Array,
+    triangle: npt.NDArray[np.int32],
     bary: Array,
     points: Array,
-    view: Array,
-    footprint: Array,
-    section: CrossSection,
-) -> Surface:
-    """Returns what the rays hit, with normals turned towards the viewer."""
-    weights = np.stack([1 - bary.sum(axis=1), bary[:, 0], bary[:, 1]], axis=1)
-    normals = np.einsum("nck,nc->nk", mesh.normals[triangle], weights)
-    normals /= length(normals)[:, None] + 1e-9
-    facing = dot(normals, view)
-    normals = np.where(facing[:, None] > 0, -normals, normals)
-    uv = np.einsum("nck,nc->nk", mesh.uv[triangle], weights)
-    slant = 1 / np.sqrt(np.clip(np.abs(facing), 0.05, 1))
-    return Surface(
-        points, normals, view, uv, mesh.colour[triangle], mesh.params[triangle], mesh.material[triangle],
-        (footprint * slant).astype(np.float32), section,
+    normals: Array,
+) -> None:
+    """Fills points and normals (N, 3) of Hits."""
+    for i in range(len(depth)):
+        if triangle[i] < 0:
+            points[i] = 0.0
+            normals[i] = 0.0
+            continue
+        x, y, z = rays[i]
+        n = normal_at(skin, triangle[i], bary[i, 0], bary[i, 1], x, y, z)
+        for k in range(3):
+            normals[i, k] = n[k]
+            points[i, k] = eye[k] + rays[i, k] * depth[i] + 0.02 * n[k]
+
+
+def _shade(
+    caster: Caster, camera: Pinhole, street: Street, light: Light, hits: Hits, openness: Array
+) -> npt.NDArray[np.float32]:
+    """Returns the radiance (N, 3) of hits, with one shadow ray each."""
+    sunlit = np.zeros(len(hits.depth), np.float32)
+    if light.sun.any():
+        facing = np.flatnonzero(hits.normals @ light.sun_direction > 0)
+        towards = np.broadcast_to(light.sun_direction, (len(facing), 3))
+        sunlit[facing] = caster.open_way(hits.points[facing], towards, SUN_REACH)
+    radiance = np.empty((len(sunlit), 3), np.float32)
+    eye, forward = camera.T_world_camera[:3, 3], camera.T_world_camera[:3, 2]
+    _shade_all(
+        caster.skin, street, light, noise_atlas(), np.ascontiguousarray(eye), np.ascontiguousarray(forward),
+        1 / float(camera.K[0, 0]), hits.rays, hits.depth, hits.triangle, hits.bary, sunlit, openness, radiance,
     )  # fmt: skip
+    return radiance
 
 
-def _hemisphere(normals: Array, cell: np.ndarray) -> Array:
-    """Returns one cosine-weighted direction for each normal; 16 cells spread over the hemisphere."""
-    radius = np.sqrt((cell % 4 + 0.5) / 4)
-    angle = (cell // 4 + 0.5 * (cell % 2)) * (np.pi / 2) + 0.4 * (cell % 4)
-    helper = np.where(np.abs(normals[:, :1]) < 0.7, np.float32([[1, 0, 0]]), np.float32([[0, 1, 0]]))
-    a = np.cross(normals, helper)
-    a /= length(a)[:, None]
-    b = np.cross(normals, a)
-    x, y = radius * np.cos(angle), radius * np.sin(angle)
-    return (a * x[:, None] + b * y[:, None] + normals * np.sqrt(1 - radius**2)[:, None]).astype(np.float32)
+@compiled
+def _shade_all(
+    skin: Skin,
+    street: Street,
+    light: Light,
+    atlas: Array,
+    eye: npt.NDArray[np.float64],
+    forward: npt.NDArray[np.float64],
+    pixel: float,
+    rays: Array,
+    depth: Array,
+    triangle: npt.NDArray[np.int32],
+    bary: Array,
+    sunlit: Array,
+    openness: Array,
+    radiance: Array,
+) -> None:
+    """Fills radiance (N, 3)."""
+    for i in range(len(depth)):
+        radiance[i] = shade_point(
+            skin, street, light, atlas, eye, forward, pixel,
+            rays[i], depth[i], triangle[i], bary[i, 0], bary[i, 1], sunlit[i], openness[i],
+        )  # fmt: skip
 
 
-def _light(caster: Caster, surface: Surface, lighting: Lighting, cell: np.ndarray) -> tuple[Array, Array]:
-    """Returns (sunlit, openness) (N,) each, by one shadow ray and one short ray into the hemisphere."""
-    origins = surface.points + surface.normals * 0.02
-    sunlit = np.ones(len(origins), np.float32)
-    if lighting.sun.any():
-        facing = np.flatnonzero(surface.normals @ lighting.sun_direction > 0)
-        towards = np.broadcast_to(lighting.sun_direction, (len(facing), 3)).astype(np.float32)
-        sunlit[facing] = caster.open_way(origins[facing], np.ascontiguousarray(towards), 150.0)
-    openness = caster.open_way(origins, _hemisphere(surface.normals, cell), OPENNESS_REACH)
-    return sunlit, openness
+def _openness(caster: Caster, hits: Hits, H: int, W: int) -> Array:
+    """Returns (N,) 0..1 how much of the sky each point sees, by one short ray at every fourth pixel.
 
-
-def _smooth(openness: Array, depth: Array) -> Array:
-    """Returns noisy openness (H, W) averaged over 5 x 5 pixels, kept apart where the depth jumps."""
-    guide = np.log(np.minimum(depth, 500))
+    The noisy answers are spread by a guided filter (He et al. 2013) on log depth, so that they do not cross edges.
+    """
+    rows, columns = np.mgrid[0:H:2, 0:W:2]
+    coarse = (rows * W + columns).ravel()
+    hit = coarse[hits.triangle[coarse] >= 0]
+    towards = np.empty((len(hit), 3), np.float32)
+    _hemisphere(hits.normals[hit], hit // (2 * W), hit % W // 2, towards)
+    raw = np.ones(H * W, np.float32)
+    raw[hit] = caster.open_way(hits.points[hit], towards, OPENNESS_REACH)
+    raw = raw[coarse].reshape(rows.shape)
+    guide = np.log(np.minimum(hits.depth.reshape(H, W), np.float32(500)))
 
     def mean(values: Array) -> Array:
-        return cv2.boxFilter(values, -1, (5, 5), borderType=cv2.BORDER_REFLECT)
+        return cv2.boxFilter(values, -1, (3, 3), borderType=cv2.BORDER_REFLECT)
 
-    mean_guide, mean_open = mean(guide), mean(openness)
-    slope = (mean(guide * openness) - mean_guide * mean_open) / (mean(guide * guide) - mean_guide**2 + 1e-3)
-    return np.clip(mean(slope) * guide + mean(mean_open - slope * mean_guide), 0, 1)
+    sparse = np.ascontiguousarray(guide[::2, ::2])
+    mean_guide, mean_open = mean(sparse), mean(raw)
+    slope = (mean(sparse * raw) - mean_guide * mean_open) / (mean(sparse * sparse) - mean_guide**2 + 1e-3)
+    level = mean(mean_open - slope * mean_guide)
+    slope, level = (cv2.resize(a, (W, H), interpolation=cv2.INTER_LINEAR) for a in (mean(slope), level))
+    return np.clip(slope * guide + level, 0, 1).ravel()
 
 
-def _edges(depth: Array, triangle: np.ndarray, mesh: Mesh) -> np.ndarray:
-    """Returns (H, W) bool: where neighbours differ in depth, material or colour."""
-    inverse = 1 / depth
-    key = np.where(
-        triangle >= 0, mesh.material[triangle].astype(np.float32) + 20 * mesh.colour[triangle].sum(axis=-1), -1
-    )
-    edge = np.zeros(depth.shape, bool)
-    for axis in (0, 1):
-        jump = (np.abs(np.diff(inverse, axis=axis)) > 0.04 * np.minimum(*_pair(inverse, axis))) & (
-            np.abs(np.diff(key, axis=axis)) > 0.01
-        )
-        jump |= np.isinf(_pair(depth, axis)[0]) != np.isinf(_pair(depth, axis)[1])
-        before = [slice(None)] * 2
-        after = [slice(None)] * 2
-        before[axis], after[axis] = slice(None, -1), slice(1, None)
-        edge[tuple(before)] |= jump
-        edge[tuple(after)] |= jump
+@compiled
+def _hemisphere(
+    normals: Array, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], directions: Array
+) -> None:
+    """Fills one cosine-weighted direction (N, 3) for each normal; 4 x 4 pixels spread over the hemisphere."""
+    for i in range(len(normals)):
+        x, y, z = normals[i]
+        cell = ((columns[i] % 4) * 4 + rows[i] % 4) * 7 % 16
+        radius = math.sqrt((cell % 4 + 0.5) / 4)
+        angle = (cell // 4 + 0.5 * (cell % 2)) * (math.pi / 2) + 0.4 * (cell % 4)
+        a, b, c = radius * math.cos(angle), radius * math.sin(angle), math.sqrt(1 - radius * radius)
+        # An orthonormal basis around the normal (Duff et al. 2017).
+        sign = 1.0 if z >= 0 else -1.0
+        f = -1 / (sign + z)
+        g = x * y * f
+        directions[i, 0] = a * (1 + sign * x * x * f) + b * g + c * x
+        directions[i, 1] = a * sign * g + b * (sign + y * y * f) + c * y
+        directions[i, 2] = -a * sign * x - b * y + c * z
+
+
+@compiled
+def _edges(
+    depth: Array, triangle: npt.NDArray[np.int32], material: npt.NDArray[np.uint8], colour: Array
+) -> npt.NDArray[np.bool_]:
+    """Returns (H, W) bool: where neighbours differ in depth and in material or colour, or border on the sky."""
+    H, W = depth.shape
+    edge = np.zeros((H, W), np.bool_)
+    for v in range(H):
+        for u in range(W):
+            for dv, du in ((0, 1), (1, 0)):
+                y, x = v + dv, u + du
+                if y >= H or x >= W:
+                    continue
+                s, t = triangle[v, u], triangle[y, x]
+                if s == t:
+                    continue
+                if s >= 0 and t >= 0:
+                    near, far = min(depth[v, u], depth[y, x]), max(depth[v, u], depth[y, x])
+                    if far - near < 0.04 * near:
+                        continue
+                    tint = abs(colour[s, 0] - colour[t, 0]) + abs(colour[s, 1] - colour[t, 1])
+                    if material[s] == material[t] and tint + abs(colour[s, 2] - colour[t, 2]) < 0.0005:
+                        continue
+                edge[v, u] = True
+                edge[y, x] = True
     return edge
 
 
-def _pair(values: Array, axis: int) -> tuple[Array, Array]:
-    """Returns the two arrays of neighbours along an axis."""
-    return np.take(values, np.arange(values.shape[axis] - 1), axis), np.take(
-        values, np.arange(1, values.shape[axis]), axis
-    )
+@compiled
+def _reuse(
+    pixels: npt.NDArray[np.intp],
+    sampled: npt.NDArray[np.int32],
+    triangle: npt.NDArray[np.int32],
+    radiance: Array,
+    samples: Array,
+) -> npt.NDArray[np.bool_]:
+    """Fills samples (N, 3) that hit the triangle of a pixel next to theirs with its radiance.
+
+    Returns:
+        (N,) bool: the samples that did not, and need shading of their own.
+    """
+    H, W = triangle.shape
+    new = np.ones(len(pixels), np.bool_)
+    for i in range(len(pixels)):
+        v, u = pixels[i] // W, pixels[i] % W
+        for dv, du in ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)):
+            y, x = v + dv, u + du
+            if 0 <= y < H and 0 <= x < W and triangle[y, x] == sampled[i]:
+                for k in range(3):
+                    samples[i, k] = radiance[y, x, k]
+                new[i] = False
+                break
+    return new

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from training.render.compiled import compiled
 from training.render.mesh import Array
 
 SIZE = 512
@@ -27,7 +29,7 @@ def _spectrum_noise(rng: np.random.Generator, exponent: float) -> Array:
 
 
 @lru_cache(maxsize=1)
-def _atlas() -> Array:
+def noise_atlas() -> npt.NDArray[np.float32]:
     """Returns the mip levels side by side, each with one wrapped row and column: (SIZE + 1, width, 3) float32."""
     rng = np.random.default_rng(7)
     level = np.stack([_spectrum_noise(rng, e) for e in (1.25, 0.75, 1.7)], axis=2)
@@ -39,43 +41,46 @@ def _atlas() -> Array:
     return np.ascontiguousarray(np.concatenate(tiles, axis=1))
 
 
-_WIDTHS = SIZE >> np.arange(LEVELS)
-_OFFSETS = np.concatenate([[0], np.cumsum(_WIDTHS + 1)[:-1]]).astype(np.float32)
-
-
-def lookup(uv: Array, tile_size: float, footprint: Array) -> Array:
-    """Returns noise (N, 3) at texture coordinates, blurred to the size of the pixel on the surface.
+@compiled
+def lookup(atlas: Array, u: float, v: float, tile: float, detail: float) -> tuple[float, float, float]:
+    """Returns the three channels of noise at a texture coordinate, blurred to the size of the pixel there.
 
     Args:
-        uv: (N, 2) metres.
-        tile_size: metres after which the texture repeats.
-        footprint: (N,) metres on the surface that one pixel covers.
+        atlas: of noise_atlas.
+        u, v: metres.
+        tile: metres after which the texture repeats.
+        detail: log2 of the metres on the surface that one pixel covers.
     """
-    texel = tile_size / SIZE
-    level = np.clip(np.log2(footprint / texel + 1e-6), 0, LEVELS - 1).astype(np.intp)
-    width = _WIDTHS[level].astype(np.float32)
-    cell = uv * np.float32(1 / tile_size)
-    cell = (cell - np.floor(cell)) * width[:, None]
-    return sample(_atlas(), cell[:, 0] + _OFFSETS[level], cell[:, 1])
+    level = min(max(int(detail - math.log2(tile / SIZE)), 0), LEVELS - 1)
+    width = SIZE >> level
+    offset = 2 * SIZE - 2 * width + level
+    x, y = u / tile, v / tile
+    x, y = (x - math.floor(x)) * width, (y - math.floor(y)) * width
+    # Rounding may give x = width, whose right neighbour would lie in the next level.
+    column, row = min(int(x), width - 1), min(int(y), width - 1)
+    a, b = x - column, y - row
+    column += offset
+    w00, w01, w10, w11 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
+    return (
+        w00 * atlas[row, column, 0]
+        + w01 * atlas[row, column + 1, 0]
+        + w10 * atlas[row + 1, column, 0]
+        + w11 * atlas[row + 1, column + 1, 0],
+        w00 * atlas[row, column, 1]
+        + w01 * atlas[row, column + 1, 1]
+        + w10 * atlas[row + 1, column, 1]
+        + w11 * atlas[row + 1, column + 1, 1],
+        w00 * atlas[row, column, 2]
+        + w01 * atlas[row, column + 1, 2]
+        + w10 * atlas[row + 1, column, 2]
+        + w11 * atlas[row + 1, column + 1, 2],
+    )
 
 
-def sample(texture: Array, x: Array, y: Array) -> Array:
-    """Returns bilinear samples (N, C) of a texture at pixel coordinates x, y (N,)."""
-    N = len(x)
-    if N == 0:
-        return np.zeros((0, texture.shape[2]), np.float32)
-    rows = -(-N // 1024)
-    maps = np.zeros((2, rows * 1024), np.float32)
-    maps[0, :N], maps[1, :N] = x, y
-    maps = maps.reshape(2, rows, 1024)
-    out = cv2.remap(texture, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return out.reshape(rows * 1024, -1)[:N]
-
-
-def hashed(*values: npt.ArrayLike) -> Array:
-    """Returns a random-looking number in [0, 1) for each tuple of cell numbers, the same for the same tuple."""
-    total: npt.NDArray[np.float64] = np.zeros(())
-    for k, value in enumerate(values):
-        total = total + np.asarray(value, np.float64) * (12.9898, 78.233, 37.719, 4.581)[k]
-    wave = np.sin(total) * 43758.5453
-    return (wave - np.floor(wave)).astype(np.float32)
+@compiled
+def hashed(a: float, b: float, c: float) -> float:
+    """Returns a random-looking number in [0, 1) for each triple of cell numbers; c may have three decimals."""
+    h = (int(a) * 374761393 + int(b) * 668265263 + int(c * 1000.0) * 69069 + 12345) & 0xFFFFFFFF
+    h = ((h ^ (h >> 15)) * 1274126177) & 0xFFFFFFFF
+    h = ((h ^ (h >> 13)) * 1103515245) & 0xFFFFFFFF
+    return (h ^ (h >> 16)) / 4294967296.0

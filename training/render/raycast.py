@@ -9,6 +9,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from training.render.mesh import Array, Mesh
+from training.render.shading import skin_of
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,9 @@ class Caster:
     """A mesh ready for rays."""
 
     def __init__(self, mesh: Mesh) -> None:
-        self.mesh = mesh
+        self.skin = skin_of(mesh)
         self._scene = EmbreeScene()
-        points = np.ascontiguousarray(mesh.points.reshape(-1, 3))
-        TriangleMesh(self._scene, points, np.arange(len(points), dtype=np.int32).reshape(-1, 3))
+        TriangleMesh(self._scene, np.ascontiguousarray(mesh.points))
 
     def cast(self, origins: Array, directions: Array) -> tuple[Array, np.ndarray, Array]:
         """Returns distance in steps of `directions` (inf: none), triangle (-1: none), barycentric u v (N, 2)."""
@@ -55,7 +55,7 @@ class Caster:
 
     def open_way(self, origins: Array, directions: Array, reach: float) -> Array:
         """Returns (N,) 1 where nothing lies within `reach` along the ray, else 0."""
-        hit = self._scene.run(origins, directions, np.full(len(origins), reach, np.float32), query="INTERSECT")
+        hit = self._scene.run(origins, directions, np.full(len(origins), reach, np.float32), query="OCCLUDED")
         return (np.asarray(hit) < 0).astype(np.float32)
 
 

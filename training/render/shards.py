@@ -16,14 +16,17 @@ import cv2
 import numpy as np
 
 from training.render.image import render
-from training.render.photo import develop
-from training.render.raycast import Caster
-from training.render.scene import make_scene
+from training.render.photo import develop, random_camera_settings
+from training.render.raycast import Caster, Pinhole, cast_depth
+from training.render.scene import StreetScene, make_scene
 from training.render.views import random_camera
 
 logger = logging.getLogger(__name__)
 FRAMES_A_SHARD = 200
-FRAMES_A_SCENE = 10
+FRAMES_A_SCENE = 20
+# A view is judged by every eighth pixel before it is rendered.
+GLANCE = 8
+KEEP_FILLED = 0.25
 
 
 @dataclass(frozen=True)
@@ -52,20 +55,42 @@ def scene_frames(
     caster = Caster(scene.mesh)
     rng = np.random.default_rng([seed, 1])
     frames = []
-    for attempt in range(4 * count):
-        camera = random_camera(scene, rng, width=width, height=height)
+    for _ in range(count):
+        camera = usable_camera(scene, caster, rng, width=width, height=height)
         radiance, depth = render(caster, camera, scene.section, scene.lighting, rng)
-        if _usable(depth) or attempt >= 3 * count:
-            frames.append((develop(radiance, rng), depth, camera.K))
-        if len(frames) == count:
-            break
+        settings = random_camera_settings(rng, wet=scene.lighting.wet > 0)
+        frames.append((develop(radiance, rng, camera=settings), depth, camera.K))
     return frames
 
 
-def _usable(depth: np.ndarray) -> bool:
-    """Returns whether a view is one that a vehicle could have: not inside a thing, nor right before a wall."""
-    low = depth[len(depth) // 2 :]
-    return bool(np.quantile(depth, 0.02) > 2.0 and 3.0 < np.median(low) < 40 and np.isinf(depth).mean() < 0.35)
+def usable_camera(
+    scene: StreetScene, caster: Caster, rng: np.random.Generator, *, width: int, height: int
+) -> Pinhole:
+    """Returns a random camera whose view is one that a vehicle could have; the last drawn if none of 12 is."""
+    for _ in range(12):
+        camera = random_camera(scene, rng, width=width, height=height)
+        shrink = np.diag([1 / GLANCE, 1 / GLANCE, 1.0])
+        glance = Pinhole(width // GLANCE, height // GLANCE, shrink @ camera.K, camera.T_world_camera)
+        depth = cast_depth(caster, glance)
+        # A near wall or lorry that fills the view does happen, but teaches little.
+        if is_usable(depth) and (not _is_filled(depth) or rng.uniform() < KEEP_FILLED):
+            break
+    return camera
+
+
+def is_usable(depth: np.ndarray) -> bool:
+    """Returns whether a view (H, W) in metres is neither inside a thing nor right before it, nor mostly sky."""
+    return bool(
+        np.quantile(depth, 0.02) > 1.0
+        and np.mean(depth < 3.0) <= 0.35
+        and np.median(depth[len(depth) // 2 :]) < 40
+        and np.isinf(depth).mean() < 0.45
+    )
+
+
+def _is_filled(depth: np.ndarray) -> bool:
+    """Returns whether something nearer than 6 m fills most of the upper half, where streets are open."""
+    return bool(np.mean(depth[: len(depth) // 2] < 6.0) > 0.6)
 
 
 def write_shard(plan: ShardPlan, index: int) -> float:
