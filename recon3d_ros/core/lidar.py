@@ -36,6 +36,27 @@ def transform(points: npt.ArrayLike, T_target_source: Pose) -> Points:
     return np.asarray(xyz @ T_target_source[:3, :3].T + T_target_source[:3, 3], dtype=np.float64)
 
 
+def pose_matrix(translation: npt.ArrayLike, *, rotation_wxyz: npt.ArrayLike) -> Pose:
+    """Returns the (4, 4) matrix of a translation in metres and a unit quaternion (w x y z).
+
+    Raises:
+        LidarError: if the quaternion is not of length 1.
+    """
+    quaternion = np.asarray(rotation_wxyz, dtype=np.float64).reshape(-1)
+    length = float(np.linalg.norm(quaternion))
+    if quaternion.shape != (4,) or not abs(length - 1.0) < 1e-3:
+        raise LidarError(f"a rotation is {quaternion.tolist()}, expected a unit quaternion w x y z")
+    w, x, y, z = quaternion / length
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix[:3, 3] = translation
+    return matrix
+
+
 @dataclass(frozen=True)
 class Returns:
     """The returns of a sweep that fall inside an image.
