@@ -12,13 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from recon3d_ros.bags.cameras import find_cameras
 from recon3d_ros.bags.reader import BagReader
 from recon3d_ros.bags.topics import CameraTopics
 from recon3d_ros.bags.writer import BagWriter
-from recon3d_ros.tools.bag_input import find_cameras
 from recon3d_ros.tools.bag_make import make_bag
 from recon3d_ros.tools.demo_report import frame_table, last_diagnostics, latency_table, read_frames, truth_table
-from recon3d_ros.tools.inputs import InputOptions
 from recon3d_ros.tools.preview import preview_rows
 
 PREVIEW_MOMENTS = 3
@@ -41,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
     bag = args.bag or _bundled_bag(args.output / "drive")
     chosen = (args.image_topic,) if args.image_topic else ()
     with BagReader(bag) as reader:
-        camera = find_cameras(reader, InputOptions(image_topics=chosen))[0]
+        camera = find_cameras(reader, chosen)[0]
     _set_environment()
     # rclpy is imported only here, so that `recon3d --help` works without ROS.
     from recon3d_ros.ros.live_run import play
