@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.render.mesh import Array, Material, Mesh, merge, place
+from training.render.liveries import text_panel
+from training.render.mesh import Array, Material, Mesh, from_quads, merge, place
 from training.render.shapes import box, roof, tube
 
 
@@ -36,6 +37,35 @@ def _facade_params(rng: np.random.Generator, *, tall: bool) -> tuple[float, floa
     return (floor, pitch, pitch * share, style)
 
 
+def _plinth(width: float, depth: float) -> Mesh:
+    """Returns the foundation that fills the gap under a building on a slope."""
+    return box((width - 0.1, depth - 0.1, 4.0), Material.CONCRETE, (0.25, 0.24, 0.23), centre=(0, 0, -4.9))
+
+
+def _shop_front(
+    width: float, depth: float, params: tuple[float, float, float, float], rng: np.random.Generator
+) -> list[Mesh]:
+    """Returns signs with lettering, awnings and a canopy above shop windows."""
+    floor, front, parts = params[0], -depth / 2, []
+    x = -width / 2 + 0.3
+    while x < width / 2 - 2.5:
+        wide = min(rng.uniform(2.5, 9), width / 2 - x)
+        colour = rng.uniform(0.02, 0.6, 3)
+        if rng.uniform() < 0.8:
+            size, middle = (wide - 0.4, 0.12, 0.6), (x + wide / 2, front - 0.06, floor * 0.87)
+            parts.append(box(size, Material.PANEL, colour, (9, 1, 0, 0), centre=middle))
+            parts.append(text_panel(-1, -front + 0.11, (x + 0.6, floor * 0.87 + 0.12), wide - 1.4, 0.36, rng))
+        if rng.uniform() < 0.35:
+            reach, top = rng.uniform(0.8, 1.8), floor * 0.85
+            a, b = (x + 0.2, x + wide - 0.2)
+            quad = [(a, front, top), (b, front, top), (b, front - reach, top - 0.6), (a, front - reach, top - 0.6)]
+            uv = [(0, 0), (b - a, 0), (b - a, reach), (0, reach)]
+            cloth = rng.uniform(0.03, 0.6, 3)
+            parts.append(from_quads(np.array([quad]), np.array([uv]), Material.CLOTH, cloth))
+        x += wide
+    return parts
+
+
 def house(rng: np.random.Generator) -> tuple[Mesh, float, float]:
     """Returns a dwelling with a gabled roof, its front along x at y = 0 facing -y; and its width and depth (m)."""
     width, depth = rng.uniform(6.5, 16), rng.uniform(7, 11)
@@ -47,6 +77,7 @@ def house(rng: np.random.Generator) -> tuple[Mesh, float, float]:
         rng.integers(4)
     ] * rng.uniform(0.7, 1.4)
     parts = [box((width, depth, height + 1), Material.FACADE, colour, params, centre=(0, 0, -1))]
+    parts.append(_plinth(width, depth))
     along = roof((width, depth), rng.uniform(1.8, 4.2), height, tiles, colour)
     if rng.uniform() < 0.35:
         along = place(roof((depth, width), rng.uniform(2.5, 4.5), height, tiles, colour), (0, 0, 0), np.pi / 2)
@@ -88,6 +119,9 @@ def block(rng: np.random.Generator) -> tuple[Mesh, float, float]:
         height *= 3
     colour = _wall_colour(rng)
     parts = [box((width, depth, height + 1), Material.FACADE, colour, params, centre=(0, 0, -1))]
+    parts.append(_plinth(width, depth))
+    if params[3] >= 2 and rng.uniform() < 0.6:
+        parts += _shop_front(width, depth, params, rng)
     if rng.uniform() < 0.5:
         parts.append(box((width + 0.5, depth + 0.5, 0.5), Material.CONCRETE, colour * 0.9, centre=(0, 0, height)))
     if rng.uniform() < 0.35:
@@ -132,33 +166,34 @@ def fence(length: float, rng: np.random.Generator) -> Mesh:
     return merge(parts)
 
 
-def guard_rail(length: float) -> Mesh:
-    """Returns a steel crash barrier along x."""
-    posts = [
-        box((0.08, 0.1, 0.75), Material.PANEL, (0.3, 0.3, 0.3), (9, 0, 0, 0), centre=(x, 0.1, 0))
-        for x in np.arange(-length / 2, length / 2, 3.0)
-    ]
-    return merge(
-        [
-            *posts,
-            box((length, 0.06, 0.14), Material.PANEL, (0.42, 0.43, 0.44), (9, 0, 0, 0), centre=(0, 0, 0.6)),
-            box((length, 0.08, 0.1), Material.PANEL, (0.36, 0.37, 0.38), (9, 0, 0, 0), centre=(0, 0, 0.46)),
-        ]
-    )
+def post(height: float) -> Mesh:
+    """Returns a post of a crash barrier."""
+    return box((0.08, 0.1, height + 0.2), Material.PANEL, (0.3, 0.3, 0.3), (9, 0, 0, 0), centre=(0, 0, -0.2))
 
 
 def bridge(span: float, rng: np.random.Generator) -> Mesh:
-    """Returns an overpass along y at the origin, on piers, 4.8 to 6.5 m above the road."""
-    width, clear, thick = rng.uniform(2.5, 14), rng.uniform(4.8, 6.5), rng.uniform(0.7, 1.6)
-    colour = np.full(3, rng.uniform(0.25, 0.5), np.float32)
-    parts = [box((width, 160, thick), Material.CONCRETE, colour, centre=(0, 0, clear))]
-    parts += [
-        box((0.25, 160, 1.0), Material.CONCRETE, colour * 0.9, centre=(x, 0, clear + thick))
-        for x in (-width / 2, width / 2)
-    ]
+    """Returns an overpass along y at the origin, on piers, 4.6 to 6.5 m above the road; its underside is seen."""
+    width, clear, thick = rng.uniform(2.5, 14), rng.uniform(4.6, 6.5), rng.uniform(0.5, 1.2)
+    colour = np.full(3, rng.uniform(0.2, 0.5), np.float32)
+    parts = [box((width, 160, thick), Material.CONCRETE, colour, centre=(0, 0, clear + 0.5))]
+    for x in np.linspace(-width * 0.4, width * 0.4, int(rng.integers(2, 5))):
+        parts.append(box((0.5, 160, 0.5), Material.CONCRETE, colour * 0.85, centre=(x, 0, clear)))
+    rail = rng.uniform(0.9, 1.3)
+    for x in (-width / 2, width / 2):
+        if rng.uniform() < 0.5:
+            parts.append(
+                box((0.25, 160, rail), Material.CONCRETE, colour * 0.9, centre=(x, 0, clear + 0.5 + thick))
+            )
+            continue
+        for z in np.linspace(0.3, rail, 4):
+            bar = np.array([(x, -80, clear + 0.5 + thick + z), (x, 80, clear + 0.5 + thick + z)])
+            parts.append(tube(bar, [0.04, 0.04], Material.CONCRETE, colour * 0.6, sides=4))
     for y in (-span, span):
+        if rng.uniform() < 0.4:
+            parts.append(box((width, 1.0, clear), Material.CONCRETE, colour * 0.95, centre=(0, y * 1.03, 0)))
+            continue
         parts += [
-            tube(np.array([(x, y, 0), (x, y, clear)]), [0.5, 0.5], Material.CONCRETE, colour)
+            tube(np.array([(x, y, -2), (x, y, clear)]), [0.5, 0.5], Material.CONCRETE, colour)
             for x in (-width / 3, width / 3)
         ]
     return merge(parts)

@@ -96,9 +96,81 @@ def traffic_light(rng: np.random.Generator) -> Mesh:
     return merge(parts)
 
 
+def cone(rng: np.random.Generator) -> Mesh:
+    """Returns a traffic cone with a white band."""
+    height, orange = rng.uniform(0.5, 1.0), (0.7, 0.12, 0.02)
+    path = np.array(
+        [(0, 0, 0.03), (0, 0, height * 0.45), (0, 0, height * 0.46), (0, 0, height * 0.7), (0, 0, height)]
+    )
+    radii = 0.2 - 0.17 * path[:, 2] / height
+    parts = [tube(path[:2], radii[:2], Material.PANEL, orange, (9, 1, 0, 0))]
+    parts.append(tube(path[2:4], radii[2:4], Material.PANEL, (0.65, 0.65, 0.65), (9, 1, 0, 0)))
+    parts.append(tube(path[3:], radii[3:], Material.PANEL, orange, (9, 1, 0, 0)))
+    parts.append(box((0.45, 0.45, 0.04), Material.RUBBER, (0.02, 0.02, 0.02)))
+    return merge(parts)
+
+
+def barrier(rng: np.random.Generator) -> Mesh:
+    """Returns one piece of a barrier 1.7 m long: filled plastic, a concrete block, or a striped board on feet."""
+    kind = rng.integers(3)
+    if kind == 0:
+        colour = (0.6, 0.12, 0.03) if rng.uniform() < 0.5 else (0.6, 0.6, 0.58)
+        return merge(
+            [
+                box((1.68, 0.45, 0.3), Material.PANEL, colour, (9, 1, 0, 0)),
+                box((1.64, 0.25, 0.6), Material.PANEL, colour, (9, 1, 0, 0), centre=(0, 0, 0.3)),
+            ]
+        )
+    if kind == 1:
+        return box((1.7, 0.5, rng.uniform(0.6, 1.1)), Material.CONCRETE, rng.uniform(0.3, 0.5) * np.ones(3))
+    parts = [box((0.3, 0.6, 0.1), Material.RUBBER, (0.03, 0.03, 0.03), centre=(x, 0, 0)) for x in (-0.7, 0.7)]
+    for k in range(7):
+        colour = (0.6, 0.05, 0.03) if k % 2 else (0.65, 0.65, 0.65)
+        parts.append(
+            box((0.25, 0.04, 0.25), Material.PANEL, colour, (9, 1, 0, 0), centre=(k * 0.25 - 0.75, 0, 0.75))
+        )
+    parts += [
+        box((0.05, 0.04, 1.0), Material.PANEL, (0.4,) * 3, (9, 1, 0, 0), centre=(x, 0.03, 0)) for x in (-0.7, 0.7)
+    ]
+    return merge(parts)
+
+
+def heap(rng: np.random.Generator) -> Mesh:
+    """Returns a heap of earth or sand."""
+    size = rng.uniform(0.6, 1.6)
+    earth = np.array([0.2, 0.15, 0.1]) * rng.uniform(0.5, 2)
+    return blob((0, 0, 0), (size, size * 0.8, size * 0.6), Material.CLOTH, earth, rng, roughness=0.3)
+
+
+def crates(rng: np.random.Generator) -> Mesh:
+    """Returns a stack of pallets, pipes or boxes."""
+    tall = rng.uniform(0.4, 1.5)
+    return box((1.2, 0.8, tall), Material.WOOD, rng.uniform(0.1, 0.4) * np.array([1, 0.8, 0.6]))
+
+
+def work_sign(rng: np.random.Generator) -> Mesh:
+    """Returns a striped board with an arrow that faces -x."""
+    colour = (0.65, 0.45, 0.02) if rng.uniform() < 0.5 else (0.65, 0.65, 0.62)
+    wide, tall = rng.uniform(0.6, 1.4), rng.uniform(0.6, 1.8)
+    return merge(
+        [
+            box((0.05, wide, tall), Material.PANEL, colour, (9, 1, 0, 0), centre=(0, 0, 0.5)),
+            box(
+                (0.02, wide * 0.6, tall * 0.2),
+                Material.PANEL,
+                (0.4, 0.03, 0.02),
+                (9, 1, 0, 0),
+                centre=(-0.03, 0, 0.5 + tall / 2),
+            ),
+            box((0.5, wide, 0.12), Material.RUBBER, (0.03, 0.03, 0.03)),
+            box((0.06, 0.06, 0.6), Material.PANEL, (0.3,) * 3, (9, 1, 0, 0)),
+        ]
+    )
+
+
 def small_thing(rng: np.random.Generator) -> Mesh:
-    """Returns a bin, a cabinet, a bollard, a cone, a plastic barrier, a post box or a heap."""
-    kind = rng.integers(6)
+    """Returns a bin, a cabinet, a bollard, a hydrant, a cone, a barrier, a bench, a planter or a heap."""
+    kind = rng.integers(9)
     if kind == 0:
         colour = [(0.02, 0.1, 0.04), (0.03, 0.03, 0.03), (0.3, 0.2, 0.02), (0.02, 0.05, 0.2)][rng.integers(4)]
         return merge(
@@ -108,33 +180,37 @@ def small_thing(rng: np.random.Generator) -> Mesh:
             ]
         )
     if kind == 1:
-        shade = rng.uniform(0.1, 0.5)
-        return box(
-            (rng.uniform(0.5, 1.6), 0.45, rng.uniform(0.8, 1.6)),
-            Material.PANEL,
-            (shade, shade, shade * 0.95),
-            (0.6, 0, 0, 0),
-        )
+        size = (rng.uniform(0.5, 1.6), 0.45, rng.uniform(0.8, 1.6))
+        return box(size, Material.PANEL, rng.uniform(0.1, 0.5) * np.array([1, 1, 0.95]), (0.6, 1, 0, 0))
     if kind == 2:
         return tube(
             np.array([(0, 0, 0), (0, 0, rng.uniform(0.6, 1.1))]), [0.09, 0.08], Material.CONCRETE, (0.4, 0.4, 0.38)
         )
     if kind == 3:
-        cone = tube(
-            np.array([(0, 0, 0.03), (0, 0, 0.7)]), [0.18, 0.03], Material.PANEL, (0.7, 0.12, 0.02), (9, 0, 0, 0)
-        )
-        return merge([cone, box((0.4, 0.4, 0.04), Material.RUBBER, (0.02, 0.02, 0.02))])
+        path = np.array([(0, 0, 0), (0, 0, 0.55), (0, 0, 0.75)])
+        return tube(path, [0.14, 0.13, 0.06], Material.PANEL, (0.5, 0.05, 0.03), (9, 1, 0, 0))
     if kind == 4:
-        colour = (0.6, 0.12, 0.03) if rng.uniform() < 0.5 else (0.6, 0.6, 0.58)
+        return cone(rng)
+    if kind == 5:
+        piece = barrier(rng)
+        return merge([place(piece, (k * 1.75, 0, 0)) for k in range(int(rng.integers(1, 5)))])
+    if kind == 6:
         parts = [
-            place(
-                box((1.6, 0.45, 0.85), Material.PANEL, colour if k % 2 else (0.55, 0.55, 0.53), (9, 0, 0, 0)),
-                (k * 1.7, 0, 0),
-            )
-            for k in range(int(rng.integers(1, 6)))
+            box((1.6, 0.4, 0.05), Material.WOOD, (0.2, 0.12, 0.06), centre=(0, 0, 0.45)),
+            box((1.6, 0.05, 0.4), Material.WOOD, (0.2, 0.12, 0.06), centre=(0, 0.2, 0.5)),
         ]
-        return merge(parts)
-    return blob((0, 0, 0.1), (0.6, 0.6, 0.4), Material.CLOTH, rng.uniform(0.02, 0.4, 3), rng, roughness=0.4)
+        return merge(
+            [
+                *parts,
+                *(box((0.08, 0.4, 0.45), Material.CONCRETE, (0.2,) * 3, centre=(x, 0, 0)) for x in (-0.7, 0.7)),
+            ]
+        )
+    if kind == 7:
+        tub = box((1.2, 0.6, 0.5), Material.CONCRETE, rng.uniform(0.2, 0.5) * np.ones(3))
+        return merge(
+            [tub, blob((0, 0, 0.7), (0.6, 0.35, 0.35), Material.LEAVES, (0.05, 0.1, 0.03), rng, roughness=0.4)]
+        )
+    return heap(rng)
 
 
 def gantry(width: float, rng: np.random.Generator) -> Mesh:

@@ -8,8 +8,9 @@ import numpy as np
 
 from training.render.mesh import Array, Material, Mesh, from_quads, merge
 
-S_MIN, S_MAX = -180.0, 320.0
+S_MIN, S_MAX = -340.0, 580.0
 FAR = 140.0
+STEEPEST = 0.06
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,24 @@ class RoadPath:
         x, y, z, heading = (float(np.interp(s, self.s, v)) for v in (self.x, self.y, self.z, self.heading))
         return np.array([x - np.sin(heading) * lateral, y + np.cos(heading) * lateral, z], np.float32), heading
 
+    def slope(self, s: float) -> float:
+        """Returns how much the road rises for each metre along it."""
+        z = np.interp([s - 2, s + 2], self.s, self.z)
+        return float(z[1] - z[0]) / 4
+
 
 def make_path(rng: np.random.Generator, *, winding: float) -> RoadPath:
-    """Returns a random course; winding 0 is straight, 1 bends with radii down to about 90 m."""
+    """Returns a random course; winding 0 is straight, 1 bends with radii down to about 90 m; slopes up to 6 %."""
     s = np.arange(S_MIN, S_MAX + 1, 1.0)
     knots = np.arange(S_MIN - 60, S_MAX + 61, 60.0)
-    curvature = np.interp(s, knots, rng.uniform(-1, 1, len(knots))) * winding / 90
-    heading = np.cumsum(curvature)
+    calm = np.where((knots > -150) & (knots < 250), 1.0, 0.35)
+    heading = np.cumsum(np.interp(s, knots, rng.uniform(-1, 1, len(knots)) * calm) * winding / 90)
     heading -= np.interp(0, s, heading)
     x, y = np.cumsum(np.cos(heading)), np.cumsum(np.sin(heading))
-    z = rng.uniform(0, 1.2) * np.sin(s / rng.uniform(20, 45) + rng.uniform(0, 6.3))
-    z = z * rng.choice([0.0, 0.3, 1.0]) + s * rng.normal(0, 0.012)
+    hilly = rng.choice([0.0, 0.3, 1.0], p=[0.35, 0.35, 0.3])
+    waves = [(rng.uniform(0, 0.035), rng.uniform(20, 45)), (rng.uniform(0, 0.05), rng.uniform(60, 130))]
+    slope = sum(hilly * rise * np.sin(s / wide + rng.uniform(0, 6.3)) for rise, wide in waves)
+    z = np.cumsum(np.clip(slope + rng.normal(0, 0.012), -STEEPEST, STEEPEST))
     x, y, z = x - np.interp(0, s, x), y - np.interp(0, s, y), z - np.interp(0, s, z)
     return RoadPath(*(np.asarray(v, np.float32) for v in (s, x, y, z, heading)))
 
@@ -125,16 +133,17 @@ def ground_mesh(path: RoadPath, section: CrossSection, rng: np.random.Generator)
         land, rise = section.beyond[side], section.rise[side]
         bands.append((verge_end, verge_end + 12, top, k + rise, land))
         bands.append((verge_end + 12, FAR, k + rise, k + rise * 1.2, land))
+        bands.append((FAR, FAR + 60, k + rise * 1.2, -12.0, land))
         strips += [(sign * p, sign * q, zp, zq, m) for p, q, zp, zq, m in bands]
     cuts = [c + e * (h + extra) for c, h in section.junctions for e in (-1, 1) for extra in (0.0, 0.4)]
-    rows = np.unique(np.concatenate([np.arange(S_MIN, S_MAX + 1, 4.0), cuts]))
+    rows = np.unique(np.concatenate([np.arange(S_MIN, S_MAX + 1, 5.0), cuts]))
     flat = np.array([section.in_junction(s, 0.01) for s in rows], np.float32)
     inside = np.array([section.in_junction(s) for s in (rows[:-1] + rows[1:]) / 2])
     heading = np.interp(rows, path.s, path.heading)
     centre = np.stack([np.interp(rows, path.s, v) for v in (path.x, path.y, path.z)], axis=1)
     left = np.stack([-np.sin(heading), np.cos(heading), np.zeros_like(heading)], axis=1)
     bend = np.abs(np.gradient(heading, rows)).max() + 1e-6
-    reach = min(FAR, 0.75 / bend)
+    reach = min(FAR + 60, 0.75 / bend)
     parts = []
     for p, q, zp, zq, material in strips:
         edges = []
@@ -153,35 +162,35 @@ def ground_mesh(path: RoadPath, section: CrossSection, rng: np.random.Generator)
     return merge(parts)
 
 
-def far_land(path: RoadPath, rng: np.random.Generator) -> Mesh:
-    """Returns a plain below everything and a ring of woods and hills that closes the horizon."""
-    low = float(path.z.min()) - 2.0
-    n = 96
+def _ridge(
+    path: RoadPath, low: float, radius: float, lift: float, colour: Array, rng: np.random.Generator
+) -> Mesh:
+    """Returns a ring of wooded hills around the scene, closed at the horizon."""
+    n = 128
     angle = np.linspace(0, 2 * np.pi, n + 1)
-    waves = sum(np.sin(angle * f + rng.uniform(0, 6.3)) / f**0.6 for f in rng.integers(1, 25, 12))
-    height = np.maximum(3, rng.uniform(4, 14) + waves * rng.uniform(1, 4))
+    waves = sum(np.sin(angle * f + rng.uniform(0, 6.3)) / f**0.6 for f in rng.integers(1, 30, 12))
+    height = np.maximum(3, lift * rng.uniform(0.4, 1.4) + waves * lift * rng.uniform(0.1, 0.4))
     height[-1] = height[0]
-    radius = 380.0
-    centre = np.array([60.0, 0.0])
-    ring = np.stack([centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle)], axis=1)
-    bottom = np.concatenate([ring, np.full((n + 1, 1), low)], axis=1)
-    top = np.concatenate([ring, float(path.z.max()) + height[:, None]], axis=1)
-    quads = np.stack([bottom[:-1], bottom[1:], top[1:], top[:-1]], axis=1)
-    run = angle * radius
-    uv = np.stack(
-        [
-            np.stack([run[:-1], 0 * run[1:]], 1),
-            np.stack([run[1:], 0 * run[1:]], 1),
-            np.stack([run[1:], height[1:]], 1),
-            np.stack([run[:-1], height[:-1]], 1),
-        ],
-        axis=1,
-    )
+    middle = np.array([100.0, 0.0])
+    rim = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    foot = np.concatenate([middle + radius * rim, np.full((n + 1, 1), low)], axis=1)
+    crest = np.concatenate([middle + (radius + 3 * lift) * rim, float(path.z.mean()) + height[:, None]], axis=1)
+    quads = np.stack([foot[:-1], foot[1:], crest[1:], crest[:-1]], axis=1)
+    run, zero = angle * radius, 0 * angle
+    uv = np.stack([np.stack(pair, 1) for pair in ((run, zero), (run, height))], axis=1)
+    uv = np.stack([uv[:-1, 0], uv[1:, 0], uv[1:, 1], uv[:-1, 1]], axis=1)
+    return from_quads(quads, uv, Material.LEAVES, colour)
+
+
+def far_land(path: RoadPath, rng: np.random.Generator) -> Mesh:
+    """Returns a plain below everything and rings of woods and hills at 580 and 900 m that close the horizon."""
+    low = float(path.z.min()) - 2.0
     wood = np.array([0.05, 0.07, 0.035]) * rng.uniform(0.6, 1.5)
-    plain = np.array([[(-700, -700, low), (800, -700, low), (800, 700, low), (-700, 700, low)]])
+    plain = np.array([[(-1500, -1500, low), (1500, -1500, low), (1500, 1500, low), (-1500, 1500, low)]])
     return merge(
         [
-            from_quads(quads, uv, Material.LEAVES, wood),
+            _ridge(path, low, 580.0, rng.uniform(3, 16), wood, rng),
+            _ridge(path, low, 900.0, rng.uniform(5, 70), wood * np.array([0.9, 1.0, 1.3]), rng),
             from_quads(plain, plain[..., :2], Material.GRASS, np.array(COLOURS[Material.GRASS])),
         ]
     )

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.render import buildings, furniture, traffic, vehicles
+from training.render import structures, traffic
 from training.render.lighting import Lighting, make_lighting
-from training.render.mesh import Array, Mesh, merge, place
-from training.render.plans import random_kind, random_section
+from training.render.mesh import Array, Mesh, merge
+from training.render.plans import random_kind, random_section, random_traffic
 from training.render.road import CrossSection, RoadPath, far_land, ground_mesh, make_path
 from training.render.roadside import add_street_life, fill_background, fill_sides
 from training.render.site import Site
+from training.render.stock import SCENES_A_STOCK, make_stock
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,15 @@ class StreetScene:
     """Geometry, road and light of one scene.
 
     Attributes:
-        vehicle_positions: (M, 3) x, y of vehicle centres and half their length, to keep cameras out of them.
+        kind: of street.
+        mesh: everything, in world coordinates: x along the road at its start, z up, metres.
+        path, section: the road.
+        lighting: the scene's light.
+        traffic: dense, ordinary, or empty (nothing in the camera's lane for 60 to 150 m).
+        vehicles: (M, 5) footprints of the vehicles: x, y, heading, half length, half width.
+        solids: (N, 5) footprints of all that stands on the ground, vehicles among it.
+        lanes: (offset, direction) of the lanes in which the camera's vehicle may drive.
+        stands: s, lateral and direction of gaps between other vehicles where it stands in a queue.
     """
 
     kind: str
@@ -28,54 +37,54 @@ class StreetScene:
     path: RoadPath
     section: CrossSection
     lighting: Lighting
-    vehicle_positions: Array
+    traffic: str
+    vehicles: Array
+    solids: Array
+    lanes: tuple[tuple[float, int], ...]
+    stands: tuple[tuple[float, float, int], ...]
 
 
-def make_scene(seed: int, kind: str | None = None, *, with_traffic: bool = True) -> StreetScene:
-    """Returns the scene of a seed; the kind of street is drawn too unless given.
+def make_scene(
+    seed: int, kind: str | None = None, traffic_kind: str | None = None, *, with_traffic: bool = True
+) -> StreetScene:
+    """Returns the scene of a seed; the kinds of street and of traffic are drawn too unless given.
 
     Args:
         with_traffic: put vehicles into the lanes; without it they are free for a drive.
     """
     rng = np.random.default_rng(seed)
-    kind = kind or random_kind(rng)
+    density = traffic_kind or random_traffic(rng)
+    kind = kind or random_kind(density, rng)
     winding = rng.choice([0.0, 0.12, 0.4, 0.9], p=[0.45, 0.25, 0.2, 0.1])
     path = make_path(rng, winding=0.0 if kind == "car_park" else winding)
     section = random_section(kind, rng)
-    site = Site(rng, path, section)
+    site = Site(rng, path, section, make_stock(seed // SCENES_A_STOCK))
     site.parts += [ground_mesh(path, section, rng), far_land(path, rng)]
-    stock = [vehicles.parked_vehicle(rng) for _ in range(10)]
-    fill_sides(site, kind)
+    structures.add_structures(site, kind)
+    lanes = section.lanes
+    if with_traffic:
+        lanes = traffic.fill_lanes(site, kind, density)
+        traffic.add_crossing_traffic(site)
     if kind in ("residential", "city"):
         for side in (0, 1):
             if rng.uniform() < 0.8:
-                traffic.park_along_kerb(site, side, stock)
+                traffic.park_along_kerb(site, side)
     if kind == "car_park":
-        traffic.park_in_rows(site, stock)
-    heavy = {"highway": 0.75, "city": 0.45}.get(kind, 0.15)
-    moving = stock[:5] + [vehicles.driving_vehicle(rng, heavy) for _ in range(5)]
-    if with_traffic:
-        traffic.add_traffic(site, moving, kind)
-        traffic.add_crossing_traffic(site, stock)
+        traffic.park_in_rows(site)
+    fill_sides(site, kind)
     add_street_life(site, kind)
-    _add_structures(site, kind)
     lighting = make_lighting(rng)
     fill_background(site, kind)
-    positions = np.array(site.vehicles or [(1e6, 0, 0)], np.float32)
-    return StreetScene(kind, merge(site.parts), path, section, lighting, positions)
-
-
-def _add_structures(site: Site, kind: str) -> None:
-    """Adds what spans or divides the road: the median's barrier, gantries, bridges."""
-    rng, section = site.rng, site.section
-    if kind == "highway":
-        inner = min(abs(offset) for offset, _ in section.lanes) - 1.9
-        if rng.uniform() < 0.7:
-            rail = buildings.guard_rail(12.0)
-            for s in np.arange(-100, 200, 12.0):
-                site.parts.append(place(rail, *site.pose(s, rng.uniform(-0.02, 0.02) * inner)))
-        if rng.uniform() < 0.4:
-            site.put(furniture.gantry(2 * section.half_road + 3, rng), rng.uniform(40, 130), 0.0)
-    if rng.uniform() < (0.35 if kind == "highway" else 0.08):
-        bridge = buildings.bridge(section.edge(0) + 3, rng)
-        site.put(bridge, rng.uniform(25, 140), 0.0, turn=rng.normal(0, 0.25))
+    vehicles = np.array(site.vehicles, np.float32).reshape(-1, 5)
+    return StreetScene(
+        kind,
+        merge(site.parts),
+        path,
+        section,
+        lighting,
+        density,
+        vehicles,
+        site.solids.rects.copy(),
+        lanes,
+        tuple(site.stands),
+    )

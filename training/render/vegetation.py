@@ -49,10 +49,13 @@ def _on_spheres(centres: Array, radii: Array, count: int, rng: np.random.Generat
     return centres[which] + direction * radii[which] * rng.uniform(0.75, 1.15, (count, 1))
 
 
-def tree(rng: np.random.Generator) -> Mesh:
-    """Returns a broad-leaved tree 3 to 14 m high."""
+def tree(rng: np.random.Generator, clear: float = 0.0) -> Mesh:
+    """Returns a broad-leaved tree 3 to 14 m high, whose crown leaves `clear` metres above the ground free."""
     height = rng.uniform(3.0, 14.0)
     trunk = height * rng.uniform(0.15, 0.4)
+    if clear > 0:
+        height = max(height, clear + 2.5)
+        trunk = max(trunk, clear + 0.15 * height)
     spread = (height - trunk) * rng.uniform(0.3, 0.55)
     bark = np.array([0.1, 0.08, 0.06]) * rng.uniform(0.5, 1.6)
     thick = 0.02 * height + 0.04

@@ -4,8 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
+from training.render.footprints import overlapping
+from training.render.mesh import Array
 from training.render.raycast import Pinhole
 from training.render.scene import StreetScene
+from training.render.traffic import VIEWED
+
+MAX_PITCH, MAX_ROLL = np.radians(6.0), np.radians(3.0)
+# Yaw of the six cameras of a ring around one vehicle, to the left, and their place on it: metres forward of
+# the camera behind the windscreen and to the left.
+RING = tuple(
+    (np.radians(yaw), x, y)
+    for yaw, x, y in (
+        (0, 0.0, 0.0),
+        (55, -0.2, 0.45),
+        (-55, -0.2, -0.45),
+        (110, -0.7, 0.45),
+        (-110, -0.7, -0.45),
+        (180, -1.8, 0.0),
+    )
+)
+# Half length and width of the camera's own vehicle, which begins this far ahead of the camera.
+OWN_HALF, NOSE = (2.2, 0.9), (0.4, 1.9)
 
 
 def optical_pose(position: np.ndarray, yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
@@ -21,45 +41,58 @@ def optical_pose(position: np.ndarray, yaw: float, pitch: float = 0.0, roll: flo
 
 
 def random_intrinsics(rng: np.random.Generator, *, width: int, height: int) -> np.ndarray:
-    """Returns K (3, 3): horizontal field of view 50 to 100 degrees, principal point up to 10 % off the centre."""
-    fx = width / 2 / np.tan(np.radians(rng.uniform(50, 100)) / 2)
+    """Returns K (3, 3): horizontal field of view 35 to 120 degrees, mostly 50 to 100; principal point up to 10 %
+    off the centre across, 20 % down or up."""
+    wide = rng.uniform(50, 100) if rng.uniform() < 0.8 else rng.uniform(35, 120)
+    fx = width / 2 / np.tan(np.radians(wide) / 2)
     fy = fx * rng.uniform(0.985, 1.015)
     cx = (width - 1) / 2 + rng.uniform(-0.1, 0.1) * width * rng.uniform()
     cy = (height - 1) / 2 + np.clip(rng.normal(0, 0.07), -0.2, 0.2) * height
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
-def _is_free(scene: StreetScene, ground: np.ndarray, heading: float) -> bool:
-    """Returns whether the vehicle that carries the camera has room there: no other within 3.3 m of the camera
-    along the lane, nor beside it closer than vehicles pass."""
-    offset = scene.vehicle_positions[:, :2] - ground[:2]
-    along = np.abs(offset @ [np.cos(heading), np.sin(heading)]) - scene.vehicle_positions[:, 2]
-    across = np.abs(offset @ [-np.sin(heading), np.cos(heading)])
-    return not ((along < 3.3) & (across < 1.7) | (along < 0.5) & (across < 2.2)).any()
+def _own_footprint(ground: Array, heading: float, nose: float) -> Array:
+    """Returns the footprint of the vehicle that carries the camera."""
+    back = OWN_HALF[0] - nose
+    middle = ground[:2] - back * np.array([np.cos(heading), np.sin(heading)])
+    return np.array([*middle, heading, *OWN_HALF], np.float32)
+
+
+def _spot(scene: StreetScene, rng: np.random.Generator, nose: float) -> tuple[float, float, int]:
+    """Returns s, lateral and direction where the camera's vehicle might stand; the point is below the camera."""
+    if scene.stands and rng.uniform() < 0.6:
+        s, lateral, direction = scene.stands[rng.integers(len(scene.stands))]
+        return s + direction * (OWN_HALF[0] - nose), lateral + rng.normal(0, 0.1), direction
+    lateral, direction = scene.lanes[rng.integers(len(scene.lanes))]
+    if rng.uniform() < 0.07:
+        section = scene.section
+        return rng.uniform(*VIEWED), rng.uniform(-1, 1) * (section.half_road + min(section.sidewalk)), direction
+    return rng.uniform(*VIEWED), lateral + np.clip(rng.normal(0, 0.3), -0.7, 0.7), direction
+
+
+def _height(rng: np.random.Generator) -> float:
+    """Returns the camera's height above the road: 1.2 to 2 m mostly, 0.5 to 3 m at all."""
+    return float(rng.uniform(1.2, 2.0) if rng.uniform() < 0.8 else rng.uniform(0.5, 3.0))
 
 
 def random_camera(scene: StreetScene, rng: np.random.Generator, *, width: int, height: int) -> Pinhole:
-    """Returns a camera on a vehicle in one of the scene's lanes, mostly looking along the road."""
-    section = scene.section
-    for _ in range(50):
-        lateral, direction = section.lanes[rng.integers(len(section.lanes))]
-        if rng.uniform() < 0.1:
-            lateral = rng.uniform(-1, 1) * (section.half_road + min(section.sidewalk))
-        s = rng.uniform(-25, 70)
-        ground, heading = scene.path.at(s, lateral + rng.normal(0, 0.35))
-        if _is_free(scene, ground, heading):
+    """Returns a camera on a vehicle in one of the scene's lanes: mostly looking ahead, else one of a ring."""
+    nose = rng.uniform(*NOSE)
+    for _ in range(60):
+        s, lateral, direction = _spot(scene, rng, nose)
+        ground, heading = scene.path.at(s, lateral)
+        heading += 0.0 if direction > 0 else np.pi
+        if not overlapping(_own_footprint(ground, heading, nose), scene.solids, 0.2).any():
             break
-    heading += 0 if direction > 0 else np.pi
-    look = rng.uniform()
-    turn = (
-        rng.normal(0, 0.06)
-        if look < 0.72
-        else (np.pi + rng.normal(0, 0.1) if look < 0.8 else rng.uniform(-np.pi, np.pi))
-    )
-    slope = np.interp([s - 2, s + 2], scene.path.s, scene.path.z)
-    tilt = -np.arctan2(slope[1] - slope[0], 4.0) * direction * np.cos(turn)
-    up = rng.normal(1.6, 0.15) if rng.uniform() < 0.8 else rng.uniform(1.2, 2.2)
-    ground[2] += np.clip(up, 1.2, 2.2) - 0.02 * abs(lateral)
-    pitch = tilt + np.clip(rng.normal(0, 0.025), -0.07, 0.07)
-    pose = optical_pose(ground, heading + turn, pitch, np.clip(rng.normal(0, 0.012), -0.035, 0.035))
+    yaw, x, y = RING[rng.integers(1, len(RING))] if rng.uniform() < 0.25 else RING[0]
+    yaw += rng.normal(0, 0.05)
+    position = ground.astype(float)
+    position[:2] += x * np.array([np.cos(heading), np.sin(heading)])
+    position[:2] += y * np.array([-np.sin(heading), np.cos(heading)])
+    slope = scene.path.slope(s) * direction
+    position[2] += _height(rng) - 0.02 * min(abs(lateral), scene.section.half_road) + slope * x
+    tilt = -np.arctan(slope) * np.cos(yaw)
+    pitch = np.clip(rng.normal(0, 0.03), -MAX_PITCH, MAX_PITCH)
+    roll = np.clip(rng.normal(0, 0.012), -MAX_ROLL, MAX_ROLL) - np.arctan(slope) * np.sin(yaw)
+    pose = optical_pose(position, heading + yaw, tilt + pitch, roll)
     return Pinhole(width, height, random_intrinsics(rng, width=width, height=height), pose)

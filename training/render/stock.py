@@ -1,0 +1,73 @@
+"""Things that are built once for many scenes and placed as copies: building them costs more than placing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from training.render import furniture, heavy, machines, people, vegetation, vehicles
+from training.render.mesh import Mesh
+
+SCENES_A_STOCK = 100
+
+
+@dataclass(frozen=True)
+class Stock:
+    """Meshes of each sort; every one stands at the origin, x forward.
+
+    Attributes:
+        cars: cars and vans.
+        heavy: lorries, buses and machines.
+        trailers: what cars draw, its coupling at the origin.
+        cycles, riders: two-wheelers standing alone, and ridden.
+        people: on foot.
+        trees: mixed; street_trees: whose crowns leave 2.5 m clear; bushes.
+        woods: strips of forest edge 24 m long.
+        small_things: bins, cabinets, bollards.
+        signs: that face -x.
+    """
+
+    cars: tuple[Mesh, ...]
+    heavy: tuple[Mesh, ...]
+    trailers: tuple[Mesh, ...]
+    cycles: tuple[Mesh, ...]
+    riders: tuple[Mesh, ...]
+    people: tuple[Mesh, ...]
+    trees: tuple[Mesh, ...]
+    street_trees: tuple[Mesh, ...]
+    bushes: tuple[Mesh, ...]
+    woods: tuple[Mesh, ...]
+    small_things: tuple[Mesh, ...]
+    signs: tuple[Mesh, ...]
+
+
+def pick(things: tuple[Mesh, ...], rng: np.random.Generator) -> Mesh:
+    """Returns one of the things."""
+    return things[rng.integers(len(things))]
+
+
+@lru_cache(maxsize=2)
+def make_stock(number: int) -> Stock:
+    """Returns the stock of a number; scenes of SCENES_A_STOCK successive seeds share one."""
+    rng = np.random.default_rng([number, 77])
+
+    def some(count: int, make: Callable[[np.random.Generator], Mesh]) -> tuple[Mesh, ...]:
+        return tuple(make(rng) for _ in range(count))
+
+    return Stock(
+        cars=some(40, vehicles.parked_vehicle),
+        heavy=some(36, heavy.heavy_vehicle),
+        trailers=some(5, machines.car_trailer),
+        cycles=some(5, lambda r: vehicles.two_wheeler(r, ridden=False)),
+        riders=some(8, lambda r: vehicles.two_wheeler(r, ridden=True)),
+        people=some(24, people.person),
+        trees=some(10, vegetation.tree) + some(4, vegetation.conifer),
+        street_trees=some(5, lambda r: vegetation.tree(r, clear=2.5)),
+        bushes=some(8, vegetation.bush),
+        woods=some(4, lambda r: vegetation.wood(24.0, r)),
+        small_things=some(14, furniture.small_thing),
+        signs=some(14, furniture.sign),
+    )
