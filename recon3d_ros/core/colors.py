@@ -43,9 +43,7 @@ def color_ratio(prediction: npt.NDArray[np.floating], target: npt.NDArray[np.flo
     """
     with np.errstate(invalid="ignore"):
         log_ratio = np.clip(np.log2(np.asarray(prediction, np.float64) / target), -1.0, 1.0)
-    channels = [
-        np.interp(log_ratio, (-1.0, 0.0, 1.0), values) for values in zip(TOO_NEAR, RIGHT, TOO_FAR, strict=True)
-    ]
-    color = np.nan_to_num(np.stack(channels, axis=-1)).astype(np.uint8)
+    channels = [np.interp(log_ratio, (-1.0, 0.0, 1.0), v) for v in zip(TOO_NEAR, RIGHT, TOO_FAR, strict=True)]
+    color: Picture = np.nan_to_num(np.stack(channels, axis=-1)).astype(np.uint8)
     color[np.isnan(log_ratio)] = INVALID
     return color

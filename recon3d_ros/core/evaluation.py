@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.confidence import ConfidenceScore, FrameConfidence, frame_confidence, mean_confidence
+from recon3d_ros.core.lidar import Points, project
 from recon3d_ros.core.metrics import (
     MAX_DEPTH,
     MIN_DEPTH,
@@ -39,13 +40,13 @@ class JudgedPixels:
     target: Depths
     prediction: Depths
     confidence: Depths | None
-    row: npt.NDArray[np.int64]
-    column: npt.NDArray[np.int64]
+    row: npt.NDArray[np.intp]
+    column: npt.NDArray[np.intp]
     camera: CameraModel
     camera_height: float | None = None
 
 
-def judged_pixels(frame: DepthFrame, points: Depths, *, camera_height: float | None = None) -> JudgedPixels:
+def judged_pixels(frame: DepthFrame, points: Points, *, camera_height: float | None = None) -> JudgedPixels:
     """Returns a frame's depth at the pixels nearest to the projections of known points.
 
     Args:
@@ -53,14 +54,16 @@ def judged_pixels(frame: DepthFrame, points: Depths, *, camera_height: float | N
         points: (N, 3) metres, the camera's optical frame; those outside the image or 1-80 m are left out.
         camera_height: above the ground, metres, where it is known.
     """
-    points = points[(points[:, 2] >= MIN_DEPTH) & (points[:, 2] <= MAX_DEPTH)]
-    column, row = np.rint(frame.camera.project(points)).astype(np.int64).T
-    height, width = frame.depth.shape
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    row, column = row[inside], column[inside]
+    returns = project(in_range(points), frame.camera)
+    row, column = returns.row, returns.column
     confidence = None if frame.confidence is None else frame.confidence[row, column].astype(np.float64)
     prediction = frame.depth[row, column].astype(np.float64)
-    return JudgedPixels(points[inside, 2], prediction, confidence, row, column, frame.camera, camera_height)
+    return JudgedPixels(returns.z, prediction, confidence, row, column, frame.camera, camera_height)
+
+
+def in_range(points: Points) -> Points:
+    """Returns those of the (N, 3) points whose depth is 1-80 m."""
+    return points[(points[:, 2] >= MIN_DEPTH) & (points[:, 2] <= MAX_DEPTH)]
 
 
 @dataclass(frozen=True, eq=False)

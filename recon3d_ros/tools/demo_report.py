@@ -15,10 +15,10 @@ from recon3d_ros.bags.topics import CameraTopics
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.camera_info import camera_from_info
 from recon3d_ros.core.cloud import back_project
+from recon3d_ros.core.evaluation import frame_score, judged_pixels
 from recon3d_ros.core.image_message import depth_of, image_of
-from recon3d_ros.core.metrics import depth_metrics, mean_metrics
+from recon3d_ros.core.metrics import MAX_DEPTH, MIN_DEPTH, WHOLE_RANGE, mean_metrics, range_name
 from recon3d_ros.core.pipeline import DepthFrame
-from recon3d_ros.tools.depth_error import MAX_DEPTH, MIN_DEPTH, judged_pixels
 
 if TYPE_CHECKING:
     from recon3d_ros.ros.live_run import LiveRun
@@ -80,9 +80,8 @@ def read_true_depth(bag: Path, camera: str) -> dict[int, DepthImage]:
 def depth_error(frame: DepthFrame, truth: DepthImage) -> dict[str, float] | None:
     """Returns the metrics of a frame against its true depth; None where they share no valid pixel."""
     points = back_project(truth.depth, truth.camera.rays()).reshape(-1, 3).astype(np.float64)
-    pixels = judged_pixels(frame, points[np.isfinite(points[:, 2])], max_depth=MAX_DEPTH)
-    valid = np.isfinite(pixels.prediction)
-    return depth_metrics(pixels.prediction[valid], pixels.target[valid]) if valid.any() else None
+    pixels = judged_pixels(frame, points[np.isfinite(points[:, 2])])
+    return frame_score(pixels.prediction, pixels.target).metric.get(range_name(WHOLE_RANGE))
 
 
 def frame_table(run: LiveRun, said: dict[str, str], camera: CameraTopics) -> str:

@@ -1,0 +1,63 @@
+"""Keeps the frames with the largest error of a run, and writes their pictures, the worst first."""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from recon3d_ros.core.error_picture import error_picture
+from recon3d_ros.core.evaluation import JudgedPixels, frame_score
+from recon3d_ros.core.metrics import WHOLE_RANGE, RangeTable, range_name
+from recon3d_ros.core.pipeline import DepthFrame
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    abs_rel: float
+    name: str
+    frame: DepthFrame
+    pixels: JudgedPixels
+    metrics: RangeTable
+
+
+class WorstFrames:
+    """Holds at most `limit` frames.
+
+    Args:
+        folder: to write to; made here, so that a run does not fail at its end.
+        limit: frames that are kept.
+
+    Raises:
+        FileExistsError: if the folder holds something: old pictures would look like those of this run.
+    """
+
+    def __init__(self, folder: Path, *, limit: int = 12) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise FileExistsError(f"{folder}: is not empty; give another folder for the pictures")
+        self._folder = folder
+        self._limit = limit
+        self._kept: list[_Kept] = []
+
+    def add(self, name: str, frame: DepthFrame, pixels: JudgedPixels) -> None:
+        """Takes a frame of the run; one without a valid pixel has no error and is left out."""
+        metrics = frame_score(pixels.prediction, pixels.target).metric
+        whole = metrics.get(range_name(WHOLE_RANGE))
+        if whole is not None:
+            kept = _Kept(whole["abs_rel"], name, frame, pixels, metrics)
+            bisect.insort(self._kept, kept, key=lambda other: -other.abs_rel)
+            del self._kept[self._limit :]
+
+    def write(self) -> list[Path]:
+        """Writes NN_<name>.jpg, the worst first, and returns the paths."""
+        paths = []
+        for rank, kept in enumerate(self._kept, 1):
+            path = self._folder / f"{rank:02d}_{kept.name}.jpg"
+            picture = error_picture(kept.frame, kept.pixels, kept.metrics, f"{rank}: {kept.name}")
+            if not cv2.imwrite(str(path), picture[..., ::-1]):
+                raise OSError(f"{path}: cannot be written")
+            paths.append(path)
+        return paths
