@@ -58,8 +58,6 @@ class TrainConfig:
         error_weight: Of the likelihood that trains the confidence.
         checkpoint_minutes: Time between two checkpoints.
         validation_frames: How many frames of the validation folder are looked at with each checkpoint.
-        window_shards: Samples are shuffled within this many shards at a time, the shards themselves over the
-            whole epoch: a slow disk then reads a few files at once instead of jumping between all of them.
         workers: Processes that load data, for each training process.
         seed: Of weights and data.
     """
@@ -96,7 +94,6 @@ class TrainConfig:
     error_weight: float = 0.1
     checkpoint_minutes: float = 5.0
     validation_frames: int = 50
-    window_shards: int = 64
     workers: int = 1
     seed: int = 1
 
@@ -104,7 +101,7 @@ class TrainConfig:
         for name in ("first_height", "first_width", "height", "width"):
             if getattr(self, name) <= 0 or getattr(self, name) % STRIDE:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected a multiple of {STRIDE}")
-        for name in ("batch_size", "steps", "window_shards"):
+        for name in ("batch_size", "steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if self.workers < 0:
@@ -173,7 +170,7 @@ def _checked(values: Mapping[str, Any], config: type[Any], origin: str) -> dict[
         if isinstance(default, float) and type(value) is int:
             checked[name] = float(value)
         elif isinstance(default, bool | int | float | str) and type(value) is not type(default):
-            raise ConfigError(f"{origin}: {name} is {value!r}, expected a {type(default).__name__}")
+            raise ConfigError(f"{origin}: {name} is {value!r}, expected {type(default).__name__}")
     return checked
 
 

@@ -29,7 +29,7 @@ from training.distributed import Ranks, joined_ranks, mean_over_ranks
 from training.evaluate import format_metrics
 from training.models.depth_network import DepthNetworkConfig
 from training.run_folder import CONFIG_NAME, LAST_NAME, RunFolder
-from training.stream import Sample, Source, parse_source
+from training.stream import MixedSamples, Sample, Source, parse_source
 from training.trainer import DivergedError, batches, build_state, resume_state, set_train_mode, train_step
 
 
@@ -65,6 +65,7 @@ def train(
         FileNotFoundError: A folder holds no samples.
     """
     ranks = ranks or Ranks()
+    MixedSamples(sources, width=config.width, height=config.height, seed=config.seed)  # an empty one ends it here
     state = resume_state(run / LAST_NAME, config, ranks) if resume else build_state(config, ranks)
     with contextlib.ExitStack() as stack:
         files = None
@@ -122,7 +123,8 @@ def config_of(options: Mapping[str, Any]) -> TrainConfig:
     return make_config(overridden(read_config(path), given), origin=str(path))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", nargs="+", help="folders of shards; FOLDER:3 is drawn from 3 times as often as :1")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
@@ -130,10 +132,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint, as configured")
     parser.add_argument("--config", type=Path, help="YAML or JSON of any of the options below; options win")
     parser.add_argument(
-        "--board", action=argparse.BooleanOptionalAction, default=True, help="write for TensorBoard"
+        "--board", action=argparse.BooleanOptionalAction, default=True, help="write OUT/board for TensorBoard"
     )
     add_config_arguments(parser, DepthNetworkConfig)
     add_config_arguments(parser, TrainConfig)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = make_parser()
     options = vars(parser.parse_args(arguments))
     interrupts: list[int] = []
     try:
