@@ -1,0 +1,142 @@
+"""The transforms of a bag: those that stand still as a tree, those that move as trajectories."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recon3d_ros.bags.reader import BagError, BagReader
+from recon3d_ros.core.lidar import Pose, Trajectory, pose_matrix
+
+TF_MESSAGE = "tf2_msgs/msg/TFMessage"
+ODOMETRY = "nav_msgs/msg/Odometry"
+WORLD_FRAMES = ("odom", "map", "world")  # REP 105; odom first, for it does not jump
+STILL = 1e-5  # metres and radians: a transform on /tf that changes less is a fixed one, published again and again
+
+Edge = tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class TransformTree:
+    """Fixed transforms between frames.
+
+    Attributes:
+        parents: parent frame and T_parent_child (4, 4) of each child frame.
+    """
+
+    parents: dict[str, tuple[str, Pose]]
+
+    def _chain(self, frame: str) -> dict[str, Pose]:
+        """Returns T_ancestor_frame of the frame itself and each of its ancestors, nearest first."""
+        chain = {frame: np.eye(4)}
+        while frame in self.parents:
+            parent, T_parent_frame = self.parents[frame]
+            if parent in chain:
+                raise BagError(f"the transforms form a circle through '{parent}'")
+            chain[parent] = T_parent_frame @ chain[frame]
+            frame = parent
+        return chain
+
+    def connects(self, target: str, source: str) -> bool:
+        """Returns whether there is a chain of transforms between two frames."""
+        return not self._chain(target).keys().isdisjoint(self._chain(source))
+
+    def lookup(self, target: str, source: str) -> Pose:
+        """Returns T_target_source, (4, 4): p_target = T_target_source @ p_source.
+
+        Raises:
+            BagError: if no chain of transforms leads from one to the other.
+        """
+        of_target, of_source = self._chain(target), self._chain(source)
+        for ancestor, T_ancestor_target in of_target.items():
+            if ancestor in of_source:
+                return np.asarray(np.linalg.inv(T_ancestor_target) @ of_source[ancestor], dtype=np.float64)
+        known = ", ".join(f"{parent} -> {child}" for child, (parent, _) in sorted(self.parents.items())) or "none"
+        raise BagError(
+            f"no fixed transform between '{source}' and '{target}'; the bag has {known}; record /tf_static, or "
+            "give T_camera_lidar in a calibration file"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Transforms:
+    """All transforms of a bag.
+
+    Attributes:
+        fixed: those that stand still.
+        moving: those that do not, by (parent, child): T_parent_child over time.
+    """
+
+    fixed: TransformTree
+    moving: dict[Edge, Trajectory]
+
+
+@dataclass(frozen=True, eq=False)
+class EgoMotion:
+    """How the vehicle moved: T_world_frame over time, of one of its frames."""
+
+    frame: str
+    trajectory: Trajectory
+
+
+def read_transforms(reader: BagReader) -> Transforms:
+    """Returns the transforms that a bag holds on topics of type tf2_msgs/TFMessage."""
+    topics = [topic.name for topic in reader.topics.values() if topic.type == TF_MESSAGE and topic.count]
+    found: dict[Edge, dict[int, Pose]] = defaultdict(dict)
+    for message in reader.messages(topics) if topics else ():
+        for item in reader.deserialise(message).transforms:
+            edge = (_name(item.header.frame_id), _name(item.child_frame_id))
+            t, q = item.transform.translation, item.transform.rotation
+            matrix = pose_matrix((t.x, t.y, t.z), rotation_wxyz=(q.w, q.x, q.y, q.z))
+            found[edge][stamp_ns(item.header)] = matrix
+    parents, moving = {}, {}
+    for (parent, child), poses in found.items():
+        matrices = np.stack(list(poses.values()))
+        if np.abs(matrices - matrices[0]).max() < STILL:
+            parents[child] = (parent, matrices[0])
+        else:
+            moving[parent, child] = _trajectory(poses)
+    return Transforms(TransformTree(parents), moving)
+
+
+def read_ego_motion(reader: BagReader, transforms: Transforms, sensor_frame: str) -> EgoMotion | None:
+    """Returns how the vehicle moved, from nav_msgs/Odometry or else from /tf, or None where the bag does not say.
+
+    Args:
+        reader: of the bag.
+        transforms: of the bag.
+        sensor_frame: on the vehicle; motion of a frame that is not fixed to it does not count.
+    """
+    odometry = [topic for topic in reader.topics.values() if topic.type == ODOMETRY and topic.count > 1]
+    for topic in sorted(odometry, key=lambda topic: -topic.count):
+        poses, frame = {}, ""
+        for message in reader.messages([topic.name]):
+            content = reader.deserialise(message)
+            p, q = content.pose.pose.position, content.pose.pose.orientation
+            poses[stamp_ns(content.header)] = pose_matrix((p.x, p.y, p.z), rotation_wxyz=(q.w, q.x, q.y, q.z))
+            frame = _name(content.child_frame_id)
+        if len(poses) > 1 and transforms.fixed.connects(frame, sensor_frame):
+            return EgoMotion(frame, _trajectory(poses))
+    for world in WORLD_FRAMES:
+        for (parent, child), trajectory in transforms.moving.items():
+            if parent == world and transforms.fixed.connects(child, sensor_frame):
+                return EgoMotion(child, trajectory)
+    return None
+
+
+def stamp_ns(header: Any) -> int:
+    """Returns a header's stamp, nanoseconds."""
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+def _name(frame: str) -> str:
+    """Returns a frame's name without the slash that some ROS 1 nodes still put before it."""
+    return frame.removeprefix("/")
+
+
+def _trajectory(poses: dict[int, Pose]) -> Trajectory:
+    stamps = sorted(poses)
+    return Trajectory(np.array(stamps, dtype=np.int64), np.stack([poses[stamp] for stamp in stamps]))
