@@ -1,0 +1,106 @@
+"""Samples from several sources: shares, resuming, and what each rank sees."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+from toy_shards import write_toy_shards
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install -r requirements/training.txt")
+
+from training.distributed import Ranks  # noqa: E402
+from training.stream import (  # noqa: E402
+    BatchNumbers,
+    MixedSamples,
+    NumberedSamples,
+    Source,
+    load_batches,
+    parse_source,
+    shard_source,
+)
+
+
+class NamedSamples(NumberedSamples):
+    """A fake source whose samples say where they come from."""
+
+    def __init__(self, name: int, *, width: int, height: int, seed: int) -> None:
+        self.content = (name, width, height, seed)
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        return {"where": torch.tensor([*self.content, number])}
+
+
+def mixed(*weights: int, seed: int = 5) -> MixedSamples:
+    def opener(name: int):
+        return lambda **size: NamedSamples(name, **size)
+
+    sources = [Source(opener(name), weight) for name, weight in enumerate(weights)]
+    return MixedSamples(sources, width=96, height=32, seed=seed)
+
+
+def test_sources_are_drawn_from_by_weight() -> None:
+    samples = mixed(3, 1, 2)
+    found = Counter(int(samples[number]["where"][0]) for number in range(600))
+    assert found == {0: 300, 1: 100, 2: 200}
+
+
+def test_each_source_is_gone_through_number_by_number() -> None:
+    samples = mixed(3, 1)
+    numbers: dict[int, list[int]] = {0: [], 1: []}
+    for number in range(80):
+        name, width, height, _, own_number = samples[number]["where"].tolist()
+        numbers[name].append(own_number)
+        assert (width, height) == (96, 32)
+    assert numbers == {0: list(range(60)), 1: list(range(20))}
+
+
+def test_which_source_comes_next_is_shuffled_by_seed() -> None:
+    orders = [[mixed(2, 2, seed=seed).place(number)[0] for number in range(40)] for seed in (5, 5, 6)]
+    assert orders[0] == orders[1] != orders[2]
+    assert len({tuple(orders[0][i : i + 4]) for i in range(0, 40, 4)}) > 2
+
+
+def test_two_sources_do_not_share_a_seed() -> None:
+    samples = mixed(1, 1)
+    assert {tuple(samples[number]["where"][[0, 3]].tolist()) for number in range(20)} == {(0, 5), (1, 6)}
+
+
+def test_one_source_alone_keeps_its_numbers(tmp_path) -> None:
+    source = shard_source(write_toy_shards(tmp_path))
+    alone, mix = (
+        source.open_samples(width=96, height=32, seed=3),
+        MixedSamples([source], width=96, height=32, seed=3),
+    )
+    for number in (0, 1, 7):
+        assert torch.equal(alone[number]["image"], mix[number]["image"])
+
+
+@pytest.mark.parametrize(("text", "weight"), [("{}", 1), ("{}:1", 1), ("{}:12", 12)])
+def test_a_folder_may_carry_a_weight(tmp_path, text: str, weight: int) -> None:
+    folder = write_toy_shards(tmp_path / "rendered:by_night")
+    source = parse_source(text.format(folder))
+    assert source.weight == weight
+    assert source.open_samples(width=96, height=32, seed=0)[0]["image"].shape == (32, 96, 3)
+
+
+def test_a_weight_of_0_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"data:0: weight 0 takes no sample"):
+        parse_source("data:0")
+
+
+@pytest.mark.parametrize("first", [0, 24])
+def test_ranks_see_together_what_one_sees_with_a_batch_of_all(first: int) -> None:
+    whole = list(itertools.islice(BatchNumbers(first, 6, Ranks()), 4))
+    parts = [list(itertools.islice(BatchNumbers(first, 2, Ranks(rank, 3, rank)), 4)) for rank in range(3)]
+    assert whole[0] == list(range(first, first + 6))
+    for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
+        assert sorted(itertools.chain(*shares)) == batch
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_come_in_the_order_of_their_numbers(workers: int) -> None:
+    batches = load_batches(mixed(1), first=7, batch_size=3, workers=workers, ranks=Ranks(), pin_memory=False)
+    found = [batch["where"][:, 4].tolist() for batch in itertools.islice(batches, 3)]
+    assert found == [[7, 8, 9], [10, 11, 12], [13, 14, 15]]
