@@ -56,7 +56,7 @@ class RunFolder:
                 [line for line in log.read_text().splitlines() if _step(line) <= state.step] if state.step else []
             )
             log.write_text("".join(f"{line}\n" for line in kept))
-            self._log = open(log, "a")
+            self._log = open(log, "a", buffering=1)  # a line a step, to be followed by tail -f
         except OSError as error:
             raise CheckpointError(f"{folder}: the run's folder cannot be written ({error})") from error
         self._board = Board(folder / BOARD_NAME, first_step=state.step) if board else None
@@ -89,7 +89,6 @@ class RunFolder:
         Returns:
             The metrics on the validation frames; none without a validation folder.
         """
-        self._log.flush()
         metrics: dict[str, float] = {}
         if self._validation is not None and validate:
             network = state.average.module.eval()
