@@ -1,0 +1,222 @@
+"""Fine-tunes a network on a vehicle's own drive with LiDAR and exports it: `python -m training.adapt DRIVE`.
+
+The first part of the drive is trained on, the last part held out, and nothing of the gap between them used, so
+that what is reported was not seen nearly the same a moment before. A bag is first written out as a drive folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from recon3d_ros.bags.reader import BagError, is_bag
+from recon3d_ros.core.calibration import load_calibration
+from recon3d_ros.core.camera import CameraError
+from recon3d_ros.core.drive import DriveError
+from recon3d_ros.core.lidar import LidarError
+from training.adaptation_report import Judgement, judge, write_report
+from training.checkpoints import CheckpointError, load_network, read_checkpoint, save_published
+from training.config import TrainConfig
+from training.datasets.bag import BagFrames, extract_drive
+from training.datasets.drive import DriveFrames
+from training.datasets.frame import Frame, Frames
+from training.datasets.samples import FrameSamples
+from training.export import ExportError, export
+from training.stream import Source, shard_source
+from training.train import train
+from training.trainer import DivergedError
+
+ERRORS = (BagError, CameraError, CheckpointError, DivergedError, DriveError, ExportError, LidarError, OSError)
+
+TRAIN_SHARE, TEST_SHARE = 0.64, 0.26  # of the drive's frames
+DRIVE_WEIGHT, RENDERED_WEIGHT = 3, 1  # samples of the drive and of rendered streets, where there are any
+
+
+@dataclasses.dataclass(frozen=True)
+class SomeFrames(Sequence[Frame]):
+    """A range of an adapter's frames."""
+
+    frames: Frames
+    chosen: range
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, index: int) -> Frame:  # type: ignore[override]  # one frame at a time, no slices
+        return self.frames[self.chosen[index]]
+
+
+def split(count: int, *, train_frames: int = 0, test_frames: int = 0) -> tuple[range, range]:
+    """Returns the first frames, to train on, and the last ones, to judge by.
+
+    Args:
+        count: Of the drive.
+        train_frames, test_frames: How many; 0 takes 64 % and 26 %.
+
+    Raises:
+        DriveError: Nothing would lie between the two, or one would be empty.
+    """
+    train_frames = train_frames or int(TRAIN_SHARE * count)
+    test_frames = test_frames or int(TEST_SHARE * count)
+    if min(train_frames, test_frames) < 1 or train_frames + test_frames >= count:
+        raise DriveError(
+            f"{train_frames} frames to train on and {test_frames} to judge by do not fit into {count} frames with "
+            "LiDAR and a gap of at least one between them; record a longer drive or take fewer"
+        )
+    return range(train_frames), range(count - test_frames, count)
+
+
+def adaptation_config(checkpoint: Path, *, steps: int, minutes: float = 0.0, workers: int = 1) -> TrainConfig:
+    """Returns the configuration of the fine-tuning: few steps, low rate, statistics and first layers kept.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
+    """
+    network = load_network(checkpoint).config
+    return TrainConfig(
+        network=network,
+        initial=str(checkpoint),
+        freeze_norms=True,
+        first_part=0.0,
+        first_height=192,
+        first_width=640,
+        batch_size=4,
+        steps=steps,
+        minutes=minutes,
+        learning_rate=5e-4,
+        warm_up_part=0.05,
+        ema_decay=0.98,
+        gradient_weight=0.0,
+        checkpoint_minutes=1e9,
+        workers=workers,
+    )
+
+
+def adapt(
+    frames: Frames,
+    names: Sequence[str],
+    config: TrainConfig,
+    out: Path,
+    *,
+    train_frames: int = 0,
+    test_frames: int = 0,
+    rendered: Path | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[Judgement, Judgement]:
+    """Fine-tunes on the first frames, reports on the last ones, and writes checkpoint, weights, model and report.
+
+    Args:
+        frames, names: Of the drive, in the order of time.
+        config: Of the fine-tuning; `initial` is the network to start from.
+        out: Folder for run/, adapted.safetensors, adapted.onnx, report.md, report.json and pictures.
+        train_frames, test_frames: How many; 0 takes 64 % and 26 %.
+        rendered: Folder of rendered shards to mix in: they keep what LiDAR does not see, as sky.
+        stopped: Asked after each step; what is learned until then is reported and exported.
+
+    Returns:
+        The errors before and after.
+
+    Raises:
+        DriveError: The drive is too short.
+        CheckpointError, CameraError, DivergedError, ExportError: As the steps raise them.
+    """
+    train_range, test_range = split(len(frames), train_frames=train_frames, test_frames=test_frames)
+    test, test_names = SomeFrames(frames, test_range), [names[index] for index in test_range]
+    before = judge(load_network(Path(config.initial)), test, height=config.height, width=config.width)
+    sources = [Source(partial(FrameSamples, SomeFrames(frames, train_range)), DRIVE_WEIGHT)]
+    if rendered is not None:
+        sources.append(shard_source(rendered, RENDERED_WEIGHT))
+    checkpoint = train(config, sources, out / "run", stopped=stopped)
+    network = load_network(checkpoint)
+    after = judge(network, test, height=config.height, width=config.width)
+    facts = [
+        f"trained on {len(train_range)} frames ({names[0]} to {names[train_range[-1]]}), judged on "
+        f"{len(test)} held-out ones ({test_names[0]} to {test_names[-1]}); {test_range[0] - len(train_range)} "
+        "between them are in neither; frames of one drive are one scene",
+        "errors are of z at LiDAR returns of 1-80 m, no scaling unless said, averaged over frames; returns that "
+        "the camera cannot see are left out",
+        f"started from {Path(config.initial).name}; {read_checkpoint(checkpoint)['training']['step']} steps of "
+        f"{config.batch_size}, learning rate {config.learning_rate:g}"
+        + (f", {RENDERED_WEIGHT} of {DRIVE_WEIGHT + RENDERED_WEIGHT} samples rendered" if rendered else ""),
+    ]
+    save_published(out / "adapted.safetensors", network)
+    write_report(out, test_names, before, after, title=f"Adaptation to {out.name}", facts=facts)
+    export(
+        network,
+        out / "adapted.onnx",
+        height=config.height,
+        width=config.width,
+        name="adapted",
+        version="0.1.0",
+        training_data=f"{Path(config.initial).name}, adapted to a drive with LiDAR: {facts[0]}",
+    )
+    return before, after
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("drive", type=Path, help="rosbag2, or folder with image/, lidar/ and calibration.json")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="what to start from: .pt or .safetensors")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model, its weights and the report")
+    parser.add_argument("--train-frames", type=int, default=0, metavar="N", help="default: the first 64 %%")
+    parser.add_argument("--test-frames", type=int, default=0, metavar="N", help="default: the last 26 %%")
+    parser.add_argument("--rendered", type=Path, help="folder of rendered shards to mix in")
+    parser.add_argument("--steps", type=int, default=240, help="of 4 samples; default: %(default)s")
+    parser.add_argument("--minutes", type=float, default=0.0, help="train so long instead")
+    parser.add_argument("--workers", type=int, default=1, help="processes that load data; default: %(default)s")
+    bag = parser.add_argument_group("of a bag")
+    bag.add_argument("--image-topic", default="", help="where it has more than one camera")
+    bag.add_argument("--lidar-topic", default="", help="where it has more than one point cloud")
+    bag.add_argument("--calibration", type=Path, help="instead of CameraInfo, and of TF with T_camera_lidar")
+    bag.add_argument("--every", type=int, default=1, metavar="N", help="take each N-th image")
+    options = parser.parse_args(arguments)
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:
+        config = adaptation_config(
+            options.checkpoint, steps=options.steps, minutes=options.minutes, workers=options.workers
+        )
+        frames = DriveFrames(_extracted(options) if is_bag(options.drive) else options.drive)
+        before, after = adapt(
+            frames,
+            frames.names,
+            config,
+            options.out,
+            train_frames=options.train_frames,
+            test_frames=options.test_frames,
+            rendered=options.rendered,
+            stopped=lambda: bool(interrupts),
+        )
+    except ERRORS as error:
+        sys.exit(str(error))
+    for when, judgement in (("before", before), ("after", after)):
+        metrics = judgement.mean.metric["1-80 m"]
+        print(f"{when}: abs_rel {metrics['abs_rel']:.3f}, delta1 {metrics['delta1']:.3f}")
+    print(f"wrote {options.out}/adapted.onnx and {options.out}/report.md")
+
+
+def _extracted(options: argparse.Namespace) -> Path:
+    """Returns the folder that a bag's frames were written to."""
+    frames = BagFrames(
+        options.drive,
+        image_topic=options.image_topic,
+        lidar_topic=options.lidar_topic,
+        calibration=None if options.calibration is None else load_calibration(options.calibration),
+    )
+    folder: Path = options.out / "drive"
+    count = extract_drive(frames, folder, every=options.every)
+    motion = frames.ego_motion
+    moved = f"moved by the motion of '{motion.frame}'" if motion else "not moved: the bag has no odometry"
+    print(f"{folder}: {count} images with a sweep, {moved}")
+    for reason, number in frames.skipped.items():
+        print(f"left out: {number} x {reason}", file=sys.stderr)
+    return folder
+
+
+if __name__ == "__main__":
+    main()

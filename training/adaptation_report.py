@@ -1,0 +1,122 @@
+"""The report of an adaptation: errors before and after, by range, and pictures of both."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from recon3d_ros.core.error_picture import error_picture
+from recon3d_ros.core.evaluation import FrameScore, JudgedPixels, Score, frame_score, judged_pixels, mean_score
+from recon3d_ros.core.metrics import RangeTable
+from recon3d_ros.core.pipeline import DepthFrame, DepthPipeline
+from recon3d_ros.core.preprocess import RawImage
+from training.checkpoints import open_atomically
+from training.datasets.frame import Frame
+from training.models.depth_network import DepthNetwork
+from training.torch_engine import TorchEngine
+
+COLUMNS = ("abs_rel", "sq_rel", "rmse", "silog", "delta1", "delta2", "delta3")
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What a network says of some frames, and how far off it is.
+
+    Attributes:
+        frames, pixels, scores: Of each frame.
+        mean: Over all of them.
+    """
+
+    frames: list[DepthFrame]
+    pixels: list[JudgedPixels]
+    scores: list[FrameScore]
+    mean: Score
+
+
+def judge(network: DepthNetwork, frames: Iterable[Frame], *, height: int, width: int) -> Judgement:
+    """Returns the error of a network at the LiDAR's returns, through the pipeline that the vehicle runs.
+
+    Args:
+        network: Takes height x width.
+        frames: With sparse depth.
+        height, width: Pixels, multiples of 32.
+
+    Raises:
+        ValueError: No frame has a return within 1-80 m.
+    """
+    pipeline = DepthPipeline(TorchEngine(network, height=height, width=width))
+    depths, judged, scores = [], [], []
+    for frame in frames:
+        if frame.points is None:
+            raise ValueError("a frame without LiDAR returns cannot be judged by them")
+        [depth] = pipeline([RawImage(frame.image, "rgb")], [frame.camera])
+        pixels = judged_pixels(depth, frame.points.astype(np.float64))
+        depths.append(depth)
+        judged.append(pixels)
+        scores.append(frame_score(pixels.prediction, pixels.target, pixels.confidence))
+    return Judgement(depths, judged, scores, mean_score(scores))
+
+
+def write_report(
+    folder: Path, names: list[str], before: Judgement, after: Judgement, *, title: str, facts: list[str]
+) -> Path:
+    """Writes report.md, report.json and the pictures of the best, the middle and the worst frame.
+
+    Args:
+        folder: Where to.
+        names: Of the held-out frames.
+        before, after: The network before and after adaptation on these frames.
+        title: Of the report.
+        facts: Sentences on how it was made.
+
+    Returns:
+        The path of report.md.
+    """
+    order = np.argsort([score.metric["1-80 m"]["abs_rel"] if score.metric else np.inf for score in after.scores])
+    chosen = dict(zip(("best", "middle", "worst"), order[[0, len(order) // 2, -1]].tolist(), strict=True))
+    lines = [f"# {title}", "", *(f"- {fact}" for fact in facts), ""]
+    lines += _table("all", before.mean.metric, after.mean.metric)
+    lines += _table("scaled to each frame's median", before.mean.median_scaled, after.mean.median_scaled)
+    lines += ["Pictures of the best, the middle and the worst held-out frame after adaptation:", ""]
+    for label, index in chosen.items():
+        for when, judgement in (("before", before), ("after", after)):
+            file = f"{label}_{when}.jpg"
+            picture = error_picture(
+                judgement.frames[index],
+                judgement.pixels[index],
+                judgement.scores[index].metric,
+                f"{label} frame ({names[index]}), {when} adaptation",
+            )
+            content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+            with open_atomically(folder / file) as stream:
+                stream.write(content)
+            lines.append(f"![{label}, {when}]({file})")
+    figures = {
+        "facts": facts,
+        "before": dataclasses.asdict(before.mean),
+        "after": dataclasses.asdict(after.mean),
+        "frames": {
+            name: {"before": b.metric, "after": a.metric}
+            for name, b, a in zip(names, before.scores, after.scores, strict=True)
+        },
+    }
+    with open_atomically(folder / "report.json") as stream:
+        stream.write((json.dumps(figures, indent=2) + "\n").encode())
+    with open_atomically(folder / "report.md") as stream:
+        stream.write(("\n".join(lines) + "\n").encode())
+    return folder / "report.md"
+
+
+def _table(name: str, before: RangeTable, after: RangeTable) -> list[str]:
+    lines = [f"| {name} | " + " | ".join(COLUMNS) + " |", "|---|" + "---|" * len(COLUMNS)]
+    for limits in after:
+        for when, table in (("before", before), ("after", after)):
+            cells = [f"{table[limits][column]:.3f}" if limits in table else "-" for column in COLUMNS]
+            lines.append(f"| {limits}, {when} | " + " | ".join(cells) + " |")
+    return [*lines, ""]

@@ -1,0 +1,45 @@
+"""Any recording on the disk as frames, by what lies in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training.datasets.drive import DriveFrames
+from training.datasets.files import DatasetError
+from training.datasets.folder import DepthFolderFrames
+from training.datasets.frame import Frames
+from training.datasets.kitti import KittiFrames
+from training.datasets.nuscenes import NuScenesFrames
+from training.datasets.rendered import ShardFrames
+
+KITTI_DEPTH = "data_depth_annotated"  # the archive's own name
+
+
+def open_frames(path: Path) -> Frames:
+    """Returns the frames of a recording.
+
+    Args:
+        path: A folder of rendered shards; a drive with lidar/; images with depth PNGs; the root of nuScenes (its
+            v1.0-* folder beside samples/); or a KITTI split's .txt file in KITTI raw's root, with the annotated
+            maps in data_depth_annotated/ beside it where they are to be used.
+
+    Raises:
+        DatasetError: It is none of these, or lacks a part.
+        DriveError, CameraError, LidarError: As the adapters raise them.
+    """
+    if path.is_file() and path.suffix == ".txt":
+        annotated = path.parent / KITTI_DEPTH
+        return KittiFrames(path.parent, path, depth_root=annotated if annotated.is_dir() else None)
+    if next(path.glob("shard_*"), None) is not None:
+        return ShardFrames([path])
+    if (path / "lidar").is_dir():
+        return DriveFrames(path)
+    if (path / "depth").is_dir() or next(path.glob("*.depth.png"), None) is not None:
+        return DepthFolderFrames(path)
+    version = next((folder for folder in sorted(path.glob("v1.0-*")) if folder.is_dir()), None)
+    if version is not None:
+        return NuScenesFrames(path, version=version.name)
+    raise DatasetError(
+        f"{path}: is no recording with depth; expected a folder with shard_NNNNN/ (rendered), lidar/, depth/, "
+        "*.depth.png or v1.0-*/ (nuScenes), or a KITTI split's .txt file in KITTI raw's folder"
+    )
