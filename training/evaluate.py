@@ -1,123 +1,186 @@
-"""Metric depth error of a checkpoint on rendered shards and on a drive with LiDAR.
+"""Depth error of a checkpoint or an exported model, on rendered shards and on drives with LiDAR.
 
-`python -m training.evaluate CHECKPOINT [--shards FOLDER] [--drive FOLDER]`
+`python -m training.evaluate CHECKPOINT|MODEL.onnx [--shards FOLDER] [--drive FOLDER]`
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
-from recon3d_ros.core.camera import CameraModel
-from recon3d_ros.core.metrics import depth_metrics, mean_metrics
-from recon3d_ros.core.pipeline import DepthPipeline
+from recon3d_ros.core.confidence import DROPPED
+from recon3d_ros.core.evaluation import FrameScore, Score, frame_score, mean_score
+from recon3d_ros.core.judge import judge
+from recon3d_ros.core.metrics import WHOLE_RANGE, range_name
+from recon3d_ros.core.pipeline import DepthFrame, DepthPipeline, Engine
 from recon3d_ros.core.preprocess import RawImage
+from recon3d_ros.core.report import (
+    NETWORK,
+    Report,
+    groups_markdown,
+    make_report,
+    report_markdown,
+    score_markdown,
+    write_json,
+)
+from recon3d_ros.core.truth import TrueFrames
+from recon3d_ros.core.worst_frames import WorstFrames
+from recon3d_ros.engines import load_engine
 from training.checkpoints import load_network
-from training.datasets import ShardFrames
+from training.datasets import Frame, ShardFrames
 from training.models.depth_network import DepthNetwork
+from training.surfaces import surface_masks
 from training.torch_engine import TorchEngine
 
-MIN_RANGE, MAX_RANGE = 1.0, 80.0  # metres, as the KITTI literature evaluates
-SURE_PART = 0.8  # part of the pixels that is kept to see whether confidence tells good from bad
 HEIGHT, WIDTH = 192, 640
 
 
-def frame_metrics(
-    depth: npt.NDArray[np.float32], confidence: npt.NDArray[np.float32], target: npt.NDArray[np.float32]
-) -> dict[str, float]:
-    """Returns the error of one frame at the pixels whose true depth is within 1..80 m.
+@dataclass(frozen=True)
+class ShardsReport:
+    """The error on rendered frames.
+
+    Attributes:
+        score: over all pixels with a depth of 1-80 m.
+        surfaces: the same by kind of surface that is there (training.surfaces).
+        sky_found: share of the sky's pixels where the network sees nothing in range; NaN without sky.
+        sky_wrong: share of the pixels with a depth of 1-80 m where it sees nothing in range.
+    """
+
+    score: Score
+    surfaces: dict[str, Score]
+    sky_found: float
+    sky_wrong: float
+
+
+def load_model(path: Path) -> Engine:
+    """Returns the engine of an exported model (.onnx), or of a checkpoint or published weights at 640x192.
+
+    Raises:
+        CheckpointError, ModelError, EngineError: The file cannot be used.
+    """
+    if path.suffix == ".onnx":
+        return load_engine(path)
+    return TorchEngine(load_network(path), height=HEIGHT, width=WIDTH)
+
+
+def engine_at(engine: Engine, *, height: int, width: int) -> Engine:
+    """Returns the engine for frames of a size.
+
+    Raises:
+        ValueError: It is an exported model of another size.
+    """
+    if (engine.info.height, engine.info.width) == (height, width):
+        return engine
+    if isinstance(engine, TorchEngine):
+        return TorchEngine(engine.network, height=height, width=width)
+    raise ValueError(
+        f"{engine.info.name}: takes images of {engine.info.width}x{engine.info.height}, the frames are "
+        f"{width}x{height}; render shards of the model's size, or judge its checkpoint"
+    )
+
+
+def report_shards(engine: Engine, folder: Path, *, limit: int = 0) -> ShardsReport:
+    """Returns the error on rendered frames by range and by surface.
 
     Args:
-        depth: (N,) metres; +Inf (nothing in range) counts as 80 m.
-        confidence: (N,) 0..1.
-        target: (N,) metres; NaN and Inf are left out.
-
-    Returns:
-        The metrics of recon3d_ros.core.metrics, and abs_rel_sure: abs_rel of the 80 % most confident pixels.
+        engine: Of the network.
+        folder: With shards.
+        limit: Frames at most, evenly chosen; 0 for all.
     """
-    valid = (target >= MIN_RANGE) & (target <= MAX_RANGE)
-    depth, confidence, target = np.clip(depth[valid], 1e-3, MAX_RANGE), confidence[valid], target[valid]
-    metrics = depth_metrics(depth, target)
-    sure = np.argsort(-confidence, kind="stable")[: max(1, int(SURE_PART * len(depth)))]
-    metrics["abs_rel_sure"] = depth_metrics(depth[sure], target[sure])["abs_rel"]
-    return metrics
+    scores: list[FrameScore] = []
+    surfaces: dict[str, list[FrameScore]] = {}
+    sky, found, known, wrong = 0, 0, 0, 0
+    for frame in _chosen(folder, limit):
+        depth = _infer(engine, frame)
+        scores.append(_score(depth, frame.depth))
+        for name, mask in surface_masks(frame.depth, frame.camera).items():
+            of_surface = _score(depth, np.where(mask, frame.depth, np.float32(np.nan)))
+            if of_surface.metric:
+                surfaces.setdefault(name, []).append(of_surface)
+        is_sky, is_known = (
+            np.isposinf(frame.depth),
+            (frame.depth >= WHOLE_RANGE[0]) & (frame.depth <= WHOLE_RANGE[1]),
+        )
+        is_empty = np.isposinf(depth.depth)
+        sky, found = sky + int(is_sky.sum()), found + int((is_sky & is_empty).sum())
+        known, wrong = known + int(is_known.sum()), wrong + int((is_known & is_empty).sum())
+    return ShardsReport(
+        score=mean_score(scores),
+        surfaces={name: mean_score(of_kind) for name, of_kind in surfaces.items()},
+        sky_found=found / sky if sky else float("nan"),
+        sky_wrong=wrong / known,
+    )
 
 
 def evaluate_shards(network: DepthNetwork, folder: Path, *, limit: int = 0) -> dict[str, float]:
-    """Returns the per-frame average over rendered frames, evenly chosen if there are more than `limit`."""
-    frames = ShardFrames([folder])
-    count = min(limit, len(frames)) if limit else len(frames)
-    results = []
-    for index in np.linspace(0, len(frames) - 1, count).astype(int):
-        frame = frames[int(index)]
-        engine = TorchEngine(network, height=frame.camera.height, width=frame.camera.width)
-        prediction = engine.infer(frame.image[None], np.array([frame.camera.fx], dtype=np.float32))
-        if prediction.confidence is None:
-            raise TypeError("the network gives no confidence")
-        results.append(frame_metrics(prediction.depth.ravel(), prediction.confidence.ravel(), frame.depth.ravel()))
-    return mean_metrics(results)
-
-
-def evaluate_drive(network: DepthNetwork, folder: Path) -> dict[str, float]:
-    """Returns the per-frame average over a drive with LiDAR, through the pipeline that the vehicle runs.
-
-    Args:
-        network: The network; its input is 192x640.
-        folder: image/*.jpg, lidar/*.npy and calibration.json with T_camera_lidar.
-    """
-    calibration = json.loads((folder / "calibration.json").read_text())
-    camera = CameraModel.from_calibration(
-        width=calibration["width"],
-        height=calibration["height"],
-        K=calibration["K"],
-        distortion_model=calibration.get("distortion_model", "none"),
-        distortion=calibration.get("D", ()),
-    )
-    T_camera_lidar = np.asarray(calibration["T_camera_lidar"], dtype=np.float64)
-    pipeline = DepthPipeline(TorchEngine(network, height=HEIGHT, width=WIDTH))
-    results = []
-    for path in sorted((folder / "lidar").glob("*.npy")):
-        image = cv2.imread(str(folder / "image" / f"{path.stem}.jpg"), cv2.IMREAD_COLOR)
-        if image is None:
-            raise FileNotFoundError(f"{folder}/image/{path.stem}.jpg: no such image, or not readable")
-        [frame] = pipeline([RawImage(image, "bgr")], [camera])
-        if frame.confidence is None:
-            raise TypeError("the network gives no confidence")
-        target = project_lidar(np.load(path), T_camera_lidar, frame.camera)
-        seen = ~np.isnan(frame.depth)
-        results.append(frame_metrics(frame.depth[seen], frame.confidence[seen], target[seen]))
-    if not results:
-        raise FileNotFoundError(f"{folder}: no LiDAR sweep, expected lidar/NNNNNN.npy")
-    return mean_metrics(results)
-
-
-def project_lidar(
-    sweep: npt.NDArray[np.float32], T_camera_lidar: npt.NDArray[np.float64], camera: CameraModel
-) -> npt.NDArray[np.float32]:
-    """Returns the depth image of a sweep: the nearest return of each pixel.
-
-    Args:
-        sweep: (N, 3 or more), x y z in metres, LiDAR frame.
-        T_camera_lidar: (4, 4).
-        camera: An undistorted camera.
+    """Returns the metrics on rendered frames that a training run watches.
 
     Returns:
-        (height, width) float32 metres along z; NaN where there is no return.
+        Each of depth_metrics over 1-80 m, abs_rel in each range ("abs_rel 1-10 m"), and abs_rel_sure: of the 80 %
+        most confident pixels.
     """
-    points = sweep[:, :3].astype(np.float64) @ T_camera_lidar[:3, :3].T + T_camera_lidar[:3, 3]
-    points = points[points[:, 2] > 0.1]
-    columns, rows = np.rint(camera.project(points)).astype(int).T
-    inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
-    nearest = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
-    np.minimum.at(nearest, (rows[inside], columns[inside]), points[inside, 2].astype(np.float32))
-    nearest[np.isinf(nearest)] = np.nan
-    return nearest
+    engine = TorchEngine(network, height=HEIGHT, width=WIDTH)
+    score = mean_score([_score(_infer(engine, frame), frame.depth) for frame in _chosen(folder, limit)])
+    whole = range_name(WHOLE_RANGE)
+    metrics = dict(score.metric[whole])
+    if score.confidence is not None:
+        metrics["abs_rel_sure"] = score.confidence.by_confidence[DROPPED.index(0.2)]
+    return metrics | {f"abs_rel {name}": of["abs_rel"] for name, of in score.metric.items() if name != whole}
+
+
+def report_drive(engine: Engine, folder: Path, pictures: Path | None = None) -> Report:
+    """Returns what `recon3d eval` reports of a drive or camera ring."""
+    worst = WorstFrames(pictures) if pictures is not None else None
+    source = TrueFrames(folder)
+    bar = tqdm(source, total=source.length, unit="frame", disable=None)
+    report = make_report(judge(bar, DepthPipeline(engine), worst))
+    for reason, count in source.skipped.items():
+        print(f"skipped: {count} x {reason}")
+    if worst is not None:
+        worst.write()
+    return report
+
+
+def _chosen(folder: Path, limit: int) -> Iterator[Frame]:
+    frames = ShardFrames([folder])
+    count = min(limit, len(frames)) if limit else len(frames)
+    for index in tqdm(np.linspace(0, len(frames) - 1, count).astype(int), unit="frame", disable=None):
+        yield frames[int(index)]
+
+
+def _infer(engine: Engine, frame: Frame) -> DepthFrame:
+    pipeline = DepthPipeline(engine_at(engine, height=frame.camera.height, width=frame.camera.width))
+    return pipeline([RawImage(frame.image, "rgb")], [frame.camera])[0]
+
+
+def _score(frame: DepthFrame, target: npt.NDArray[np.float32]) -> FrameScore:
+    known = ~np.isnan(target)
+    confidence = None if frame.confidence is None else frame.confidence[known].astype(np.float64)
+    return frame_score(frame.depth[known].astype(np.float64), target[known].astype(np.float64), confidence)
+
+
+def shards_markdown(report: ShardsReport) -> str:
+    """Returns the report as tables."""
+    whole = range_name(WHOLE_RANGE)
+    groups = {
+        f"{name} ({100 * score.pixels[whole] / report.score.pixels[whole]:.0f} % of the pixels)": {NETWORK: score}
+        for name, score in report.surfaces.items()
+    }
+    return "\n\n".join(
+        [
+            score_markdown({NETWORK: report.score}),
+            groups_markdown(groups, "surface"),
+            f"Of the sky {100 * report.sky_found:.1f} % is seen as nothing in range, "
+            f"of what is within {whole} {100 * report.sky_wrong:.2f} %.",
+        ]
+    )
 
 
 def format_metrics(metrics: dict[str, float]) -> str:
@@ -127,17 +190,27 @@ def format_metrics(metrics: dict[str, float]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("model", type=Path, help="checkpoint, published weights, or an exported .onnx")
     parser.add_argument("--shards", type=Path, help="folder of rendered shards")
-    parser.add_argument("--drive", type=Path, help="drive folder with LiDAR")
+    parser.add_argument("--limit", type=int, default=0, help="frames of the shards; default: all")
+    parser.add_argument("--drive", type=Path, help="drive folder or camera ring with LiDAR")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write the drive's worst frames there")
     options = parser.parse_args(arguments)
     if options.shards is None and options.drive is None:
         parser.error("nothing to evaluate on: give --shards, --drive or both")
-    network = load_network(options.checkpoint)
+    engine = load_model(options.model)
+    figures: dict[str, object] = {"model": str(options.model)}
     if options.shards is not None:
-        print("shards:", format_metrics(evaluate_shards(network, options.shards)))
+        shards = report_shards(engine, options.shards, limit=options.limit)
+        figures["shards"] = {"folder": str(options.shards), **dataclasses.asdict(shards)}
+        print(f"{options.model} on {options.shards}\n\n{shards_markdown(shards)}\n")
     if options.drive is not None:
-        print("drive: ", format_metrics(evaluate_drive(network, options.drive)))
+        drive = report_drive(engine, options.drive, options.pictures)
+        figures["drive"] = {"folder": str(options.drive), **dataclasses.asdict(drive)}
+        print(f"{options.model} on {options.drive}\n\n{report_markdown(drive)}")
+    if options.json is not None:
+        write_json(options.json, figures)
 
 
 if __name__ == "__main__":
