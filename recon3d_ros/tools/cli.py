@@ -60,13 +60,24 @@ def _reason(error: Exception) -> str:
     from recon3d_ros.core.camera import CameraError
     from recon3d_ros.core.drive import DriveError
     from recon3d_ros.core.encodings import EncodingError
+    from recon3d_ros.core.lidar import LidarError
     from recon3d_ros.core.model import ModelError
     from recon3d_ros.engines import EngineError
     from recon3d_ros.tools.inputs import InputError
 
     if isinstance(error, ModuleNotFoundError) and error.name == "rclpy":
         return "needs ROS 2: source /opt/ros/<distro>/setup.bash, or pip install -r requirements/ros-jazzy.txt"
-    known = (CameraError, EncodingError, ModelError, EngineError, BagError, DriveError, InputError, OSError)
+    known = (
+        BagError,
+        CameraError,
+        DriveError,
+        EncodingError,
+        EngineError,
+        InputError,
+        LidarError,
+        ModelError,
+        OSError,
+    )
     return str(error) if isinstance(error, known) else ""
 
 
