@@ -10,7 +10,8 @@ from training.render.cars import wheels
 from training.render.liveries import PLAIN, fleet_colour, livery, warning_stripes
 from training.render.lorry_bodies import BODIES, DARK
 from training.render.machines import excavator, tractor
-from training.render.mesh import Material, Mesh, merge
+from training.render.mesh import Array, Material, Mesh, merge, place
+from training.render.pictures import picture_panel
 from training.render.shapes import box, tube
 
 
@@ -128,6 +129,30 @@ def rigid_lorry(rng: np.random.Generator) -> Mesh:
             body(-L / 2, front, W, H, rng),
         ]
     )
+
+
+def picture_lorry(rng: np.random.Generator, picture: Array) -> Mesh:
+    """Returns a closed lorry 5.5 to 11 m long with a picture on its sides and sometimes on its doors."""
+    L, W, H = rng.uniform(5.5, 11), rng.uniform(2.0, 2.55), rng.uniform(2.6, 3.9)
+    rear, front = -L / 2, L / 2 - 2.4
+    middle, axles = (rear + front) / 2, [-L * 0.27, L / 2 - 1.2]
+    parts = [
+        _cab(L / 2, min(W, 2.45), rng.uniform(2.2, 3.1), rng),
+        _chassis(rear, L / 2 - 0.4, W, axles, rng),
+        box(
+            (front - rear, W, H - 0.95),
+            Material.PANEL,
+            fleet_colour(rng),
+            PLAIN,
+            centre=((rear + front) / 2, 0, 0.95),
+        ),
+    ]
+    panel = picture_panel(picture, (front - rear - 0.1, H - 1.05), rng)
+    parts += [place(panel, (middle, side * (W / 2 + 0.02), 1.0), 0.0 if side < 0 else np.pi) for side in (-1, 1)]
+    if rng.uniform() < 0.5:
+        doors = picture_panel(picture, (W - 0.1, H - 1.05), rng)
+        parts.append(place(doors, (rear - 0.02, 0, 1.0), -np.pi / 2))
+    return merge(parts)
 
 
 def trailer_lorry(rng: np.random.Generator) -> Mesh:

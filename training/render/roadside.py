@@ -25,7 +25,11 @@ def _lots(site: Site, side: int, kind: str) -> None:
         crossed = section.in_junction(centre, width / 2 + 2)
         if not crossed and rng.uniform() < density:
             front = sign * (edge + setback + rng.uniform(0, 1.5))
-            site.put(mesh, centre, front, turn=0.0 if sign > 0 else np.pi, margin=-0.6)
+            turn = 0.0 if sign > 0 else np.pi
+            built = site.put(mesh, centre, front, turn=turn, margin=-0.6) is not None
+            if built and site.stock.fronts and rng.uniform() < 0.2:
+                panel, away = pick(site.stock.fronts, rng), front - sign * 0.06
+                site.put(panel, centre, away, turn=turn, scale=min(1.0, width / 13), margin=None)
         length = width + gap
         if setback > 1.0 and not section.in_junction(s + length / 2, length / 2):
             _divider(
@@ -139,6 +143,11 @@ def add_street_life(site: Site, kind: str) -> None:
         turn = rng.choice([0, np.pi, np.pi / 2]) + rng.normal(0, 0.1)
         spot = (rng.uniform(-40, 200), side * (section.half_road + rng.uniform(0.4, 1.0)))
         site.put(pick(site.stock.signs, rng), *spot, turn=turn)
+    for _ in range(int(rng.integers(1, 6)) if site.stock.billboards else 0):
+        side = int(rng.integers(2))
+        spot = (rng.uniform(-30, 150), (1 - 2 * side) * (section.edge(side) + rng.uniform(0.2, 3)))
+        turn = rng.choice([0.0, np.pi, np.pi / 2, -np.pi / 2]) + rng.normal(0, 0.1)
+        site.put(pick(site.stock.billboards, rng), *spot, turn=turn)
     for centre, half in section.junctions:
         if rng.uniform() < 0.6:
             for sign in (1, -1):

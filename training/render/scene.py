@@ -13,7 +13,7 @@ from training.render.plans import random_kind, random_section, random_traffic
 from training.render.road import CrossSection, RoadPath, far_land, ground_mesh, make_path
 from training.render.roadside import add_street_life, fill_background, fill_sides
 from training.render.site import Site
-from training.render.stock import SCENES_A_STOCK, make_stock
+from training.render.stock import NO_FOLDERS, SCENES_A_STOCK, Folders, make_stock
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,18 @@ class StreetScene:
 
 
 def make_scene(
-    seed: int, kind: str | None = None, traffic_kind: str | None = None, *, with_traffic: bool = True
+    seed: int,
+    kind: str | None = None,
+    traffic_kind: str | None = None,
+    *,
+    with_traffic: bool = True,
+    folders: Folders = NO_FOLDERS,
 ) -> StreetScene:
     """Returns the scene of a seed; the kinds of street and of traffic are drawn too unless given.
 
     Args:
         with_traffic: put vehicles into the lanes; without it they are free for a drive.
+        folders: the user's own meshes and pictures.
     """
     rng = np.random.default_rng(seed)
     density = traffic_kind or random_traffic(rng)
@@ -58,7 +64,7 @@ def make_scene(
     winding = rng.choice([0.0, 0.12, 0.4, 0.9], p=[0.45, 0.25, 0.2, 0.1])
     path = make_path(rng, winding=0.0 if kind == "car_park" else winding)
     section = random_section(kind, rng)
-    site = Site(rng, path, section, make_stock(seed // SCENES_A_STOCK))
+    site = Site(rng, path, section, make_stock(seed // SCENES_A_STOCK, folders))
     site.parts += [ground_mesh(path, section, rng), far_land(path, rng)]
     structures.add_structures(site, kind)
     lanes = section.lanes

@@ -19,6 +19,7 @@ from training.render.image import render
 from training.render.photo import develop, random_camera_settings
 from training.render.raycast import Caster, Pinhole, cast_depth
 from training.render.scene import StreetScene, make_scene
+from training.render.stock import NO_FOLDERS, Folders, make_stock
 from training.render.views import random_camera
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class ShardPlan:
         width, height: pixels of a frame.
         seed: shards of another seed share no scene with these.
         frames_a_shard: frames in each shard.
+        folders: the user's own meshes and pictures, if any.
     """
 
     out: Path
@@ -44,13 +46,14 @@ class ShardPlan:
     height: int
     seed: int
     frames_a_shard: int = FRAMES_A_SHARD
+    folders: Folders = NO_FOLDERS
 
 
 def scene_frames(
-    seed: int, count: int, *, width: int, height: int
+    seed: int, count: int, *, width: int, height: int, folders: Folders = NO_FOLDERS
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Returns frames of one scene: image (H, W, 3) uint8, depth (H, W) float32 metres (inf: sky), K (3, 3)."""
-    scene = make_scene(seed)
+    scene = make_scene(seed, folders=folders)
     caster = Caster(scene.mesh)
     rng = np.random.default_rng([seed, 1])
     frames = []
@@ -100,7 +103,8 @@ def write_shard(plan: ShardPlan, index: int) -> float:
     K = np.empty((n, 3, 3), np.float32)
     for first in range(0, n, FRAMES_A_SCENE):
         seed = (plan.seed * 100_000 + index) * 1_000 + first // FRAMES_A_SCENE
-        for k, frame in enumerate(scene_frames(seed, min(FRAMES_A_SCENE, n - first), width=W, height=H)):
+        frames = scene_frames(seed, min(FRAMES_A_SCENE, n - first), width=W, height=H, folders=plan.folders)
+        for k, frame in enumerate(frames):
             images[first + k], depths[first + k], K[first + k] = frame
     temporary = plan.out / f".shard_{index:05d}.{os.getpid()}"
     temporary.mkdir(parents=True)
@@ -123,9 +127,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--frames-a-shard", type=int, default=FRAMES_A_SHARD)
+    parser.add_argument("--meshes", type=Path, help="folder with vehicles/, people/, objects/ of .glb, .obj, ...")
+    parser.add_argument("--textures", type=Path, help="folder of pictures for lorries, billboards and walls")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    plan = ShardPlan(args.out, args.width, args.height, args.seed, args.frames_a_shard)
+    folders = Folders(args.meshes, args.textures)
+    try:
+        make_stock(0, folders)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    plan = ShardPlan(args.out, args.width, args.height, args.seed, args.frames_a_shard, folders)
     plan.out.mkdir(parents=True, exist_ok=True)
     shards = -(-args.frames // args.frames_a_shard)
     with multiprocessing.get_context("spawn").Pool(args.workers) as pool:

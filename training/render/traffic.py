@@ -19,6 +19,8 @@ OWN_LENGTH = 5.6
 
 def _vehicle(site: Site, heavy: float) -> Mesh:
     """Returns a vehicle of the traffic in a paint of its own."""
+    if site.stock.own_vehicles and site.rng.uniform() < 0.5:
+        return pick(site.stock.own_vehicles, site.rng)
     if site.rng.uniform() < heavy:
         return pick(site.stock.heavy, site.rng)
     return vehicles.repaint(pick(site.stock.cars, site.rng), site.rng)
@@ -37,8 +39,8 @@ def fill_lanes(site: Site, kind: str, density: str) -> tuple[tuple[float, int], 
         own = lanes[rng.integers(len(lanes))]
         clear = rng.uniform(60, 150)
         bounds = (VIEWED[0] - 12, VIEWED[1] + clear) if own[1] > 0 else (VIEWED[0] - clear, VIEWED[1] + 12)
+        gap = rng.choice([30.0, 70.0, 200.0, 600.0])
         for lane in lanes:
-            gap = rng.choice([25.0, 60.0, 150.0])
             _flow(site, lane, gap, heavy, bounds if lane == own else None)
         return (own,)
     for lane in lanes:
