@@ -6,17 +6,27 @@ import hashlib
 
 import numpy as np
 import pytest
+from toy_shards import write_toy_shards
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install -r requirements/training.txt")
 onnx = pytest.importorskip("onnx", reason="needs onnx: pip install -r requirements/training.txt")
 pytest.importorskip("onnxscript", reason="needs onnxscript: pip install -r requirements/training.txt")
 
 from recon3d_ros.core.model import read_model_info  # noqa: E402
-from recon3d_ros.engines import load_engine  # noqa: E402
+from recon3d_ros.engines import default_model_path, load_engine  # noqa: E402
 from training import export as export_module  # noqa: E402
+from training.datasets import Frame, ShardFrames  # noqa: E402
 from training.export import ExportError, export, street_like_image  # noqa: E402
 from training.models.depth_network import DepthNetwork, DepthNetworkConfig  # noqa: E402
 from training.torch_engine import TorchEngine  # noqa: E402
+
+# What TensorRT 10's parser, ONNX Runtime and OpenVINO all take.
+PLAIN_OPERATIONS = {
+    *("Cast", "Transpose", "Conv", "Relu", "Clip", "MaxPool", "Resize", "Concat"),
+    *("Add", "Sub", "Mul", "Div", "Sigmoid", "Exp", "Log", "Neg", "Gather", "Unsqueeze"),
+}
+QUANTISING = {"QuantizeLinear", "DequantizeLinear"}
+ABOUT = {"height": 64, "width": 96, "name": "tiny", "version": "1.2.3", "training_data": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +38,27 @@ def network() -> DepthNetwork:
 @pytest.fixture(scope="module")
 def model_path(network: DepthNetwork, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
-    export(network, path, height=64, width=96, name="tiny", version="1.2.3", training_data="none")
+    export(network, path, **ABOUT)
     return path
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory) -> list[Frame]:
+    shards = ShardFrames([write_toy_shards(tmp_path_factory.mktemp("shards"), height=64, width=96)])
+    return [shards[index] for index in range(len(shards))]
+
+
+@pytest.fixture(scope="module")
+def int8_path(network: DepthNetwork, frames: list[Frame], tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "int8.onnx"
+    export(network, path, **ABOUT, precision="int8", calibration=frames)
+    return path
+
+
+def initializer_types(path) -> set[int]:
+    """Returns the element types of the graph's larger constants: its weights."""
+    constants = onnx.load(path).graph.initializer
+    return {constant.data_type for constant in constants if np.prod(constant.dims) >= 100}
 
 
 def test_the_model_file_describes_itself(model_path) -> None:
@@ -66,8 +95,77 @@ def test_onnx_runtime_agrees_with_torch(network: DepthNetwork, model_path, batch
     np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-3)
 
 
-def test_an_export_that_differs_from_the_network_is_refused(network, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(export_module, "MAX_RELATIVE_DIFFERENCE", 0.0)
+def test_a_graph_that_differs_from_the_network_is_refused(model_path, tmp_path, monkeypatch) -> None:
+    torch.manual_seed(1)
+    other = DepthNetwork(DepthNetworkConfig(encoder="tiny", decoder_channels=(24, 16, 12, 8)))
+    monkeypatch.setattr(export_module, "_trace", lambda *_, **__: onnx.load(model_path))
     with pytest.raises(ExportError, match="nothing was written"):
-        export(network, tmp_path / "a.onnx", height=64, width=96, name="a", version="1", training_data="none")
+        export(other, tmp_path / "a.onnx", **ABOUT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_graph_is_made_of_plain_operations_alone(model_path) -> None:
+    assert {node.op_type for node in onnx.load(model_path).graph.node} <= PLAIN_OPERATIONS
+    assert {(opset.domain, opset.version) for opset in onnx.load(model_path).opset_import} == {("", 18)}
+
+
+def test_the_shipped_graph_is_made_of_plain_operations_alone_and_is_small() -> None:
+    path = default_model_path()
+    assert {node.op_type for node in onnx.load(path).graph.node} <= PLAIN_OPERATIONS
+    assert path.stat().st_size < 25_000_000
+
+
+def test_fp16_halves_the_weights_and_keeps_the_contract_the_depth_and_the_network(
+    network, frames, tmp_path
+) -> None:
+    path = tmp_path / "half.onnx"
+    export(network, path, **ABOUT, precision="fp16")
+    assert initializer_types(path) == {onnx.TensorProto.FLOAT16}
+    read_model_info(path)
+    assert_depth_is_close(network, path, frames, tolerance=0.01)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+def test_int8_quantises_the_weights_and_keeps_the_contract_and_the_depth(network, frames, int8_path) -> None:
+    model = onnx.load(int8_path)
+    assert {node.op_type for node in model.graph.node} <= PLAIN_OPERATIONS | QUANTISING
+    weights = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:2]}
+    dequantised = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    assert weights - dequantised == {"network.head.weight"}
+    read_model_info(int8_path)
+    assert_depth_is_close(network, int8_path, frames, tolerance=0.1)
+
+
+def test_int8_has_the_form_that_tensorrt_parses(int8_path) -> None:
+    # Zero points of 0, and no quantised constant but the weights, each straight before its DequantizeLinear.
+    model = onnx.load(int8_path)
+    constants = {constant.name: onnx.numpy_helper.to_array(constant) for constant in model.graph.initializer}
+    zero_points = [constants[n.input[2]] for n in model.graph.node if n.op_type in QUANTISING]
+    assert zero_points
+    assert all(point.dtype == np.int8 and not point.any() for point in zero_points)
+    quantised = {name for name, value in constants.items() if value.dtype == np.int8 and value.any()}
+    for node in model.graph.node:
+        assert node.op_type == "DequantizeLinear" or not quantised.intersection(node.input)
+
+
+def test_int8_without_frames_or_with_frames_of_another_size_is_refused(network, frames, tmp_path) -> None:
+    path = tmp_path / "a.onnx"
+    with pytest.raises(ExportError, match="--calibration"):
+        export(network, path, **ABOUT, precision="int8")
+    with pytest.raises(ExportError, match="64x96 pixels, expected 32x96"):
+        export(network, path, **{**ABOUT, "height": 32}, precision="int8", calibration=frames)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_precision_is_refused_with_the_known_ones(network, tmp_path) -> None:
+    with pytest.raises(ExportError, match="fp32, fp16, int8"):
+        export(network, tmp_path / "a.onnx", **ABOUT, precision="int4")
+
+
+def assert_depth_is_close(network: DepthNetwork, path, frames: list[Frame], *, tolerance: float) -> None:
+    images = np.stack([frame.image for frame in frames])
+    focals = np.array([frame.camera.fx for frame in frames], dtype=np.float32)
+    expected = TorchEngine(network, height=64, width=96).infer(images, focals).depth
+    found = load_engine(path).infer(images, focals).depth
+    assert np.abs(found / expected - 1).mean() < tolerance
+    assert not np.array_equal(found, expected)

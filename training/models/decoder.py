@@ -38,7 +38,7 @@ class PositionBias(nn.Module):
         v = (torch.arange(H, device=x.device, dtype=torch.float32) - (H - 1) / 2) * unit
         grid_v, grid_u = torch.meshgrid(v, u, indexing="ij")
         places = torch.stack([grid_u, grid_v, grid_v.abs()])[None]
-        return x + self.project(places)
+        return x + self.project(places.to(self.project.weight.dtype))
 
 
 class UNetDecoder(nn.Module):

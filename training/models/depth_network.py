@@ -95,12 +95,18 @@ class DepthNetwork(nn.Module):
         # The cast comes first: TensorRT refuses to transpose uint8.
         x = image.float().permute(0, 3, 1, 2)
         x = (x - self.image_mean) / self.image_std
-        x = self.head(self.decoder(self.encoder(x)))
+        x = self.head(self.decoder(self.encoder(x.to(self.head.weight.dtype)))).float()
         x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
         low, high = math.log(self.config.canonical_min_depth), math.log(self.config.canonical_max_depth)
         log_canonical = low + (high - low) * torch.sigmoid(x[:, 0])
         log_depth = log_canonical + torch.log(focal / self.config.canonical_focal)[:, None, None]
         return log_depth, x[:, 1].clamp(*LOG_ERROR_RANGE)
+
+    def half_body(self) -> DepthNetwork:
+        """Makes encoder, decoder and head compute in float16; normalisation and depth stay in float32."""
+        for module in (self.encoder, self.decoder, self.head):
+            module.half()
+        return self
 
     def infer(self, image: Tensor, focal: Tensor) -> tuple[Tensor, Tensor]:
         """Predicts what the one-file model gives out.
