@@ -33,7 +33,8 @@ def transform(points: npt.ArrayLike, T_target_source: Pose) -> Points:
         (N, 3) float64 metres, target frame.
     """
     xyz = np.asarray(points, dtype=np.float64)[:, :3]
-    return np.asarray(xyz @ T_target_source[:3, :3].T + T_target_source[:3, 3], dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # drivers write NaN or Inf where there was no return
+        return np.asarray(xyz @ T_target_source[:3, :3].T + T_target_source[:3, 3], dtype=np.float64)
 
 
 def pose_matrix(translation: npt.ArrayLike, *, rotation_wxyz: npt.ArrayLike) -> Pose:
