@@ -57,6 +57,22 @@ def test_the_command_prints_tables(
         assert row in printed
 
 
+def test_ground_and_what_stands_on_it_are_judged_apart(
+    tmp_path: Path, tiny_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The camera is 1.5 m and the LiDAR 1.8 m above the ground: returns 0.5 m and 1 m below the LiDAR, at 5 m and
+    # at 40 m, are of what stands on it, one 1.8 m below the LiDAR at 20 m of the ground itself.
+    drive = write_drive(tmp_path / "drive", 1)
+    sweep = np.array([[5, 1, -0.5, 0], [40, 8, -1, 0], [20, 0, -1.8, 0]], dtype=np.float32)
+    np.save(drive / "lidar" / "000000.npy", sweep)
+    file = tmp_path / "figures.json"
+    assert cli.main(["eval", str(drive), "--model", tiny_model, "--json", str(file)]) == 0
+    surfaces = json.loads(file.read_text())["surfaces"]
+    assert surfaces["ground"]["pixels"] == {"1-80 m": 1, "1-10 m": 0, "10-30 m": 1, "30-80 m": 0}
+    assert surfaces["above the ground"]["pixels"] == {"1-80 m": 2, "1-10 m": 1, "10-30 m": 0, "30-80 m": 1}
+    assert "| above the ground | 0.667 | " in capsys.readouterr().out
+
+
 def test_the_worst_frame_is_pictured_first(tmp_path: Path, perfect_drive: Path, tiny_model: str) -> None:
     cv2.imwrite(str(perfect_drive / "image" / "000001.png"), np.full((48, 80, 3), 255, np.uint8))
     pictures = tmp_path / "pictures"

@@ -21,15 +21,8 @@ from recon3d_ros.core.judge import judge
 from recon3d_ros.core.metrics import WHOLE_RANGE, range_name
 from recon3d_ros.core.pipeline import DepthFrame, DepthPipeline, Engine
 from recon3d_ros.core.preprocess import RawImage
-from recon3d_ros.core.report import (
-    NETWORK,
-    Report,
-    groups_markdown,
-    make_report,
-    report_markdown,
-    score_markdown,
-    write_json,
-)
+from recon3d_ros.core.report import NETWORK, Report, make_report, write_json
+from recon3d_ros.core.report_tables import report_markdown, score_markdown, surfaces_markdown
 from recon3d_ros.core.truth import TrueFrames
 from recon3d_ros.core.worst_frames import WorstFrames
 from recon3d_ros.engines import load_engine
@@ -49,13 +42,13 @@ class ShardsReport:
     Attributes:
         score: over all pixels with a depth of 1-80 m.
         surfaces: the same by kind of surface that is there (training.surfaces).
-        sky_found: share of the sky's pixels where the network sees nothing in range; NaN without sky.
+        sky_found: share of the sky's pixels where the network sees nothing in range; None without sky.
         sky_wrong: share of the pixels with a depth of 1-80 m where it sees nothing in range.
     """
 
     score: Score
     surfaces: dict[str, Score]
-    sky_found: float
+    sky_found: float | None
     sky_wrong: float
 
 
@@ -114,7 +107,7 @@ def report_shards(engine: Engine, folder: Path, *, limit: int = 0) -> ShardsRepo
     return ShardsReport(
         score=mean_score(scores),
         surfaces={name: mean_score(of_kind) for name, of_kind in surfaces.items()},
-        sky_found=found / sky if sky else float("nan"),
+        sky_found=found / sky if sky else None,
         sky_wrong=wrong / known,
     )
 
@@ -168,17 +161,13 @@ def _score(frame: DepthFrame, target: npt.NDArray[np.float32]) -> FrameScore:
 
 def shards_markdown(report: ShardsReport) -> str:
     """Returns the report as tables."""
-    whole = range_name(WHOLE_RANGE)
-    groups = {
-        f"{name} ({100 * score.pixels[whole] / report.score.pixels[whole]:.0f} % of the pixels)": {NETWORK: score}
-        for name, score in report.surfaces.items()
-    }
+    sky = "(there is none)" if report.sky_found is None else f"{100 * report.sky_found:.1f} %"
     return "\n\n".join(
         [
             score_markdown({NETWORK: report.score}),
-            groups_markdown(groups, "surface"),
-            f"Of the sky {100 * report.sky_found:.1f} % is seen as nothing in range, "
-            f"of what is within {whole} {100 * report.sky_wrong:.2f} %.",
+            surfaces_markdown(report.surfaces),
+            f"Seen as nothing in range: of the sky {sky}, of what is within {range_name(WHOLE_RANGE)} "
+            f"{100 * report.sky_wrong:.2f} %.",
         ]
     )
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from recon3d_ros.core.judge import judge
-from recon3d_ros.core.report import make_report, report_markdown, write_json
+from recon3d_ros.core.report import make_report, write_json
+from recon3d_ros.core.report_tables import report_markdown
 from recon3d_ros.core.truth import TrueFrames
 from recon3d_ros.core.worst_frames import WorstFrames
 from recon3d_ros.tools.run import add_pipeline_arguments, make_pipeline
