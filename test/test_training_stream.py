@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from toy_shards import write_toy_shards
@@ -20,6 +21,8 @@ from training.stream import (  # noqa: E402
     parse_source,
     shard_source,
 )
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class NamedSamples(NumberedSamples):
@@ -83,6 +86,25 @@ def test_a_folder_may_carry_a_weight(tmp_path, text: str, weight: int) -> None:
     source = parse_source(text.format(folder))
     assert source.weight == weight
     assert source.open_samples(width=96, height=32, seed=0)[0]["image"].shape == (32, 96, 3)
+
+
+def test_a_recording_with_depth_mixes_with_rendered_shards(tmp_path) -> None:
+    sources = [
+        parse_source(str(ROOT / "recon3d_ros" / "demo_drive") + ":2"),
+        shard_source(write_toy_shards(tmp_path)),
+    ]
+    samples = MixedSamples(sources, width=160, height=96, seed=0)
+    assert Counter(samples.place(number)[0] for number in range(30)) == {0: 20, 1: 10}
+    batches = load_batches(samples, first=0, batch_size=6, workers=0, ranks=Ranks(), pin_memory=False)
+    batch = next(batches)
+    assert batch["image"].shape == (6, 96, 160, 3)
+    assert batch["valid_mask"].flatten(1).any(dim=1).all()
+
+
+def test_a_folder_without_samples_is_named(tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty: .*expected a folder with shard_NNNNN"):
+        MixedSamples([parse_source(str(tmp_path / "empty"))], width=96, height=32, seed=0)
 
 
 def test_a_weight_of_0_is_refused() -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training.datasets import TrainingSamples
+from training.datasets import FrameSamples, TrainingSamples, open_frames
 from training.distributed import Ranks
 
 Sample = dict[str, Tensor]
@@ -43,24 +44,33 @@ class Source:
 
 
 def shard_source(folder: Path, weight: int = 1) -> Source:
-    """Returns the rendered shards of a folder as a source."""
+    """Returns the rendered shards of a folder as a source; shards written meanwhile join at the next epoch."""
     return Source(partial(TrainingSamples, [folder]), weight)
 
 
+def recording_source(path: Path, weight: int = 1) -> Source:
+    """Returns a recording with depth as a source: whatever training.datasets.open_frames knows."""
+
+    def open_samples(*, width: int, height: int, seed: int) -> NumberedSamples:
+        return FrameSamples(open_frames(path), width=width, height=height, seed=seed)
+
+    return Source(open_samples, weight)
+
+
 def parse_source(text: str) -> Source:
-    """Returns the source that `FOLDER` or `FOLDER:WEIGHT` names.
+    """Returns the source that `PATH` or `PATH:WEIGHT` names.
 
     Raises:
         ValueError: The weight is 0.
     """
-    folder, colon, weight = text.rpartition(":")
-    if not colon or not weight.isdigit():
-        return shard_source(Path(text))
-    if int(weight) == 0:
-        raise ValueError(
-            f"{text}: weight 0 takes no sample; expected FOLDER:WEIGHT with 1 or more, or leave it out"
-        )
-    return shard_source(Path(folder), int(weight))
+    name, colon, digits = text.rpartition(":")
+    if not colon or not digits.isdigit():
+        name, digits = text, "1"
+    path, weight = Path(name), int(digits)
+    if weight == 0:
+        raise ValueError(f"{text}: weight 0 takes no sample; leave it out, or give 1 or more")
+    is_rendered = next(path.glob("shard_*"), None) is not None
+    return shard_source(path, weight) if is_rendered else recording_source(path, weight)
 
 
 class MixedSamples(Dataset[Sample]):
@@ -88,7 +98,7 @@ class MixedSamples(Dataset[Sample]):
 
 
 @lru_cache(maxsize=8)
-def _shuffled_slots(weights: tuple[int, ...], seed: int, row: int) -> np.ndarray:
+def _shuffled_slots(weights: tuple[int, ...], seed: int, row: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng((seed, row)).permutation(np.repeat(np.arange(len(weights)), weights))
 
 

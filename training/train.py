@@ -126,7 +126,12 @@ def config_of(options: Mapping[str, Any]) -> TrainConfig:
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", nargs="+", help="folders of shards; FOLDER:3 is drawn from 3 times as often as :1")
+    parser.add_argument(
+        "data",
+        nargs="+",
+        help="folders of rendered shards, or other recordings with depth (training.datasets.open_frames); "
+        "of A:3 B:1 three of four samples come from A",
+    )
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--validation", type=Path, help="folder of shards to report metrics on, for best.pt")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint, as configured")
