@@ -19,12 +19,12 @@ from recon3d_ros.core.drive import DriveError  # noqa: E402
 from recon3d_ros.core.model import read_model_info  # noqa: E402
 from recon3d_ros.core.pipeline import DepthPipeline  # noqa: E402
 from recon3d_ros.core.preprocess import RawImage  # noqa: E402
+from recon3d_ros.core.truth import TrueFrame  # noqa: E402
 from recon3d_ros.engines import load_engine  # noqa: E402
 from training.adapt import adapt, adaptation_config, main, split  # noqa: E402
 from training.adaptation_report import judge  # noqa: E402
 from training.checkpoints import load_network, save_published  # noqa: E402
 from training.datasets.drive import DriveFrames  # noqa: E402
-from training.datasets.frame import Frame  # noqa: E402
 from training.models.depth_network import DepthNetwork, DepthNetworkConfig  # noqa: E402
 
 WALL = 7.0  # metres
@@ -68,13 +68,10 @@ def test_a_network_is_judged_at_the_returns_of_the_sweep() -> None:
             return torch.full(image.shape[:3], 5.0), torch.full(image.shape[:3], 0.5)
 
     network = HalfWay(DepthNetworkConfig(encoder="tiny", decoder_channels=(24, 16, 12, 8)))
-    points = np.array([[0, 0, 10.0], [1, 0, 4.0]], dtype=np.float32)
-    image = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
-    frame = Frame(image, np.full((HEIGHT, WIDTH), np.nan, dtype=np.float32), camera, points)
+    image = RawImage(np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8), "bgr")
+    frame = TrueFrame("a", "", image, camera, np.array([[0, 0, 10.0], [1, 0, 4.0]]), None)
     judgement = judge(network, [frame], height=32, width=64)
     assert judgement.mean.metric["1-80 m"]["abs_rel"] == pytest.approx((0.5 + 0.25) / 2)
-    with pytest.raises(ValueError, match="without LiDAR returns cannot be judged"):
-        judge(network, [dataclasses.replace(frame, points=None)], height=32, width=64)
 
 
 def test_a_drive_becomes_a_model_file_that_knows_it_and_a_report(tmp_path: Path) -> None:
@@ -93,7 +90,7 @@ def test_a_drive_becomes_a_model_file_that_knows_it_and_a_report(tmp_path: Path)
     frames = DriveFrames(write_wall(tmp_path / "drive"))
     shards = write_toy_shards(tmp_path / "shards")
     out = tmp_path / "out"
-    before, after = adapt(frames, frames.names, config, out, train_frames=7, test_frames=3, rendered=shards)
+    before, after = adapt(frames, config, out, train_frames=7, test_frames=3, rendered=shards)
     assert after.mean.metric["1-80 m"]["abs_rel"] < 0.5 * before.mean.metric["1-80 m"]["abs_rel"]
 
     info = read_model_info(out / "adapted.onnx")

@@ -27,6 +27,7 @@ from training.datasets.drive import DriveFrames
 from training.datasets.frame import Frame, Frames
 from training.datasets.samples import FrameSamples
 from training.export import ExportError, export
+from training.models.depth_network import DepthNetwork
 from training.stream import Source, shard_source
 from training.train import train
 from training.trainer import DivergedError
@@ -98,8 +99,7 @@ def adaptation_config(checkpoint: Path, *, steps: int, minutes: float = 0.0, wor
 
 
 def adapt(
-    frames: Frames,
-    names: Sequence[str],
+    frames: DriveFrames,
     config: TrainConfig,
     out: Path,
     *,
@@ -111,7 +111,7 @@ def adapt(
     """Fine-tunes on the first frames, reports on the last ones, and writes checkpoint, weights, model and report.
 
     Args:
-        frames, names: Of the drive, in the order of time.
+        frames: Of the drive, in the order of time.
         config: Of the fine-tuning; `initial` is the network to start from.
         out: Folder for run/, adapted.safetensors, adapted.onnx, report.md, report.json and pictures.
         train_frames, test_frames: How many; 0 takes 64 % and 26 %.
@@ -126,20 +126,26 @@ def adapt(
         CheckpointError, CameraError, DivergedError, ExportError: As the steps raise them.
     """
     train_range, test_range = split(len(frames), train_frames=train_frames, test_frames=test_frames)
-    test, test_names = SomeFrames(frames, test_range), [names[index] for index in test_range]
-    before = judge(load_network(Path(config.initial)), test, height=config.height, width=config.width)
+    names = frames.names
+
+    def judge_held_out(network: DepthNetwork) -> Judgement:
+        held_out = (frames.true_frame(index) for index in test_range)
+        return judge(network, held_out, height=config.height, width=config.width)
+
+    before = judge_held_out(load_network(Path(config.initial)))
     sources = [Source(partial(FrameSamples, SomeFrames(frames, train_range)), DRIVE_WEIGHT)]
     if rendered is not None:
         sources.append(shard_source(rendered, RENDERED_WEIGHT))
     checkpoint = train(config, sources, out / "run", stopped=stopped)
     network = load_network(checkpoint)
-    after = judge(network, test, height=config.height, width=config.width)
+    after = judge_held_out(network)
+    test_names, gap = names[test_range[0] :], test_range[0] - len(train_range)
     facts = [
         f"trained on {len(train_range)} frames ({names[0]} to {names[train_range[-1]]}), judged on "
-        f"{len(test)} held-out ones ({test_names[0]} to {test_names[-1]}); {test_range[0] - len(train_range)} "
-        "between them are in neither; frames of one drive are one scene",
-        "errors are of z at LiDAR returns of 1-80 m, no scaling unless said, averaged over frames; returns that "
-        "the camera cannot see are left out",
+        f"{len(test_range)} held-out ones ({test_names[0]} to {names[-1]}); {gap} between them are in neither; "
+        "frames of one drive are one scene",
+        "errors are of z at all LiDAR returns of 1-80 m, as 'recon3d eval' tells them, averaged over frames, "
+        "without scaling unless said",
         f"started from {Path(config.initial).name}; {read_checkpoint(checkpoint)['training']['step']} steps of "
         f"{config.batch_size}, learning rate {config.learning_rate:g}"
         + (f", {RENDERED_WEIGHT} of {DRIVE_WEIGHT + RENDERED_WEIGHT} samples rendered" if rendered else ""),
@@ -184,7 +190,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         frames = DriveFrames(_extracted(options) if is_bag(options.drive) else options.drive)
         before, after = adapt(
             frames,
-            frames.names,
             config,
             options.out,
             train_frames=options.train_frames,

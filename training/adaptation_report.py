@@ -15,9 +15,8 @@ from recon3d_ros.core.error_picture import error_picture
 from recon3d_ros.core.evaluation import FrameScore, JudgedPixels, Score, frame_score, judged_pixels, mean_score
 from recon3d_ros.core.metrics import RangeTable
 from recon3d_ros.core.pipeline import DepthFrame, DepthPipeline
-from recon3d_ros.core.preprocess import RawImage
+from recon3d_ros.core.truth import TrueFrame
 from training.checkpoints import open_atomically
-from training.datasets.frame import Frame
 from training.models.depth_network import DepthNetwork
 from training.torch_engine import TorchEngine
 
@@ -39,12 +38,12 @@ class Judgement:
     mean: Score
 
 
-def judge(network: DepthNetwork, frames: Iterable[Frame], *, height: int, width: int) -> Judgement:
-    """Returns the error of a network at the LiDAR's returns, through the pipeline that the vehicle runs.
+def judge(network: DepthNetwork, frames: Iterable[TrueFrame], *, height: int, width: int) -> Judgement:
+    """Returns the error of a network through the pipeline that the vehicle runs, as `recon3d eval` tells it.
 
     Args:
         network: Takes height x width.
-        frames: With sparse depth.
+        frames: With LiDAR.
         height, width: Pixels, multiples of 32.
 
     Raises:
@@ -53,10 +52,8 @@ def judge(network: DepthNetwork, frames: Iterable[Frame], *, height: int, width:
     pipeline = DepthPipeline(TorchEngine(network, height=height, width=width))
     depths, judged, scores = [], [], []
     for frame in frames:
-        if frame.points is None:
-            raise ValueError("a frame without LiDAR returns cannot be judged by them")
-        [depth] = pipeline([RawImage(frame.image, "rgb")], [frame.camera])
-        pixels = judged_pixels(depth, frame.points.astype(np.float64))
+        [depth] = pipeline([frame.image], [frame.camera])
+        pixels = judged_pixels(depth, frame.points)
         depths.append(depth)
         judged.append(pixels)
         scores.append(frame_score(pixels.prediction, pixels.target, pixels.confidence))

@@ -9,7 +9,7 @@ from recon3d_ros.core.camera_info import check_image_size
 from recon3d_ros.core.drive import DriveError, load_drive
 from recon3d_ros.core.encodings import EncodingError, decode_compressed
 from recon3d_ros.core.lidar import Points, check_fits, transform
-from recon3d_ros.core.preprocess import RawImage
+from recon3d_ros.core.truth import TrueFrame
 from training.datasets.frame import Frame, lidar_frame
 
 
@@ -54,17 +54,20 @@ class DriveFrames(Sequence[Frame]):
             DriveError: Its image or sweep cannot be read.
             CameraError: The image has not the size of its calibration.
         """
-        return lidar_frame(self.image(index), self._calibration.camera, self._points(index))
+        true = self.true_frame(index)
+        return lidar_frame(true.image, true.camera, true.points)
 
-    def image(self, index: int) -> RawImage:
-        """Returns the image as the camera gave it; errors as in reading a frame."""
+    def true_frame(self, index: int) -> TrueFrame:
+        """Returns what an evaluation judges by: the image as it was taken and every return; errors as above."""
         path = self._images[index]
         try:
             image = decode_compressed(path.read_bytes())
         except (OSError, EncodingError) as error:
             raise DriveError(f"{path}: {error}") from error
-        check_image_size(self._calibration.camera, image)
-        return image
+        calibration = self._calibration
+        check_image_size(calibration.camera, image)
+        height = calibration.camera_height_m
+        return TrueFrame(path.stem, "", image, calibration.camera, self._points(index), height)
 
     def _points(self, index: int) -> Points:
         sweep = self._drive.lidar(self._images[index])
