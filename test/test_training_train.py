@@ -55,7 +55,7 @@ def losses_of(run: Path) -> list[float]:
 
 
 def test_one_batch_can_be_overfitted() -> None:
-    config = dataclasses.replace(TINY, steps=300, learning_rate=5e-3, encoder_rate=1.0, error_weight=0.0)
+    config = dataclasses.replace(TINY, steps=120, learning_rate=1e-2, encoder_rate=1.0, error_weight=0.0)
     generator = torch.manual_seed(0)
     depth = torch.full((3, 32, 64), 4.0)
     depth[:, :, 32:] = 20.0
@@ -330,3 +330,28 @@ def test_the_board_s_points_are_those_of_the_depth() -> None:
     # x = (u - 0) / 10 * z; y down is (0 - 4) / 20 * z, drawn upwards; forward is -z there.
     np.testing.assert_allclose(points, [[0.0, 0.4, -2.0], [0.4, 0.8, -4.0]], rtol=1e-6)
     np.testing.assert_array_equal(colours, image[0, :2])
+
+
+def test_a_run_is_not_written_over(tmp_path, capsys) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "last.pt").write_bytes(b"hours of work")
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path), "--out", str(run)])
+    assert ended.value.code == 1
+    assert "go on with --resume" in capsys.readouterr().err
+    assert (run / "last.pt").read_bytes() == b"hours of work"
+
+
+def test_a_run_s_folder_that_cannot_be_written_is_named_before_training(tmp_path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(CheckpointError, match="run: the run's folder cannot be written"):
+        train(TINY, toy_source(tmp_path), tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_network_is_not_resumed_from(tmp_path) -> None:
+    sources = toy_source(tmp_path)
+    train(dataclasses.replace(TINY, steps=1), sources, tmp_path / "run")
+    other = dataclasses.replace(TINY, network=DepthNetworkConfig(encoder="tiny", decoder_channels=(16, 12, 8, 8)))
+    with pytest.raises(CheckpointError, match="not a state of this run's network"):
+        train(other, sources, tmp_path / "run", resume=True)

@@ -39,7 +39,7 @@ class Board:
     @torch.inference_mode()
     def pictures(self, samples: Sequence[Sample], state: TrainState) -> None:
         """Adds input, prediction, target and error of each sample, and the first one's predicted points."""
-        network = state.average.module.eval()
+        network = state.averaged
         for i, sample in enumerate(samples):
             image, K = sample["image"], sample["K"]
             found, _ = network.infer(image[None].to(state.device), K[None, 0, 0].to(state.device))

@@ -91,7 +91,7 @@ class RunFolder:
         """
         metrics: dict[str, float] = {}
         if self._validation is not None and validate:
-            network = state.average.module.eval()
+            network = state.averaged
             metrics = evaluate_shards(network, self._validation, limit=self._config.validation_frames)
             if metrics["abs_rel"] < state.best:
                 state.best = metrics["abs_rel"]

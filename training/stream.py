@@ -122,7 +122,7 @@ def load_batches(
     """Yields this rank's batches without end, from sample `first` on."""
     yield from DataLoader(
         samples,
-        batch_sampler=BatchNumbers(first, batch_size, ranks),  # type: ignore[arg-type]  # an iterable will do
+        batch_sampler=BatchNumbers(first, batch_size, ranks),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=pin_memory,

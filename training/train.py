@@ -150,6 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     interrupts: list[int] = []
     try:
         config = config_of(options)
+        if (options["out"] / LAST_NAME).exists() and not options["resume"]:
+            raise ConfigError(f"{options['out']}: holds a run already; go on with --resume, or give another --out")
         sources = [parse_source(text) for text in options["data"]]
         for number in (signal.SIGINT, signal.SIGTERM):
             # A step is finished and a checkpoint written before the process ends.

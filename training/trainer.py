@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,11 @@ class TrainState:
     samples: int = 0
     seconds: float = 0.0
     best: float = math.inf
+
+    @property
+    def averaged(self) -> DepthNetwork:
+        """The network with averaged weights, in evaluation mode: what a checkpoint publishes."""
+        return cast(DepthNetwork, self.average.module.eval())
 
     def progress(self, config: TrainConfig) -> float:
         """Returns the part of the run that is done, 0..1."""
@@ -142,7 +148,7 @@ def save_state(path: Path, state: TrainState) -> None:
         "seconds": state.seconds,
         "best": state.best,
     }
-    save_checkpoint(path, state.network, weights=state.average.module.state_dict(), training=training)
+    save_checkpoint(path, state.network, weights=state.averaged.state_dict(), training=training)
 
 
 def set_train_mode(network: DepthNetwork, config: TrainConfig) -> None:
