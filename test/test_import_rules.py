@@ -111,8 +111,22 @@ def test_the_node_needs_neither_tools_nor_bags() -> None:
 
 
 def test_the_package_imports_neither_torch_nor_training() -> None:
-    forbidden = {"torch", "training", "onnx", "onnxscript"}
+    forbidden = {"torch", "training", "onnxscript"}
     assert not offenders(PACKAGE, lambda path, name: not is_within(name, forbidden))
+
+
+def test_only_the_import_of_models_needs_onnx_and_it_is_imported_when_asked_for() -> None:
+    # import_model reaches for these two inside functions, so that the command's help needs no onnx.
+    users = {"onnx_source.py", "onnx_wrapper.py"}
+    assert not offenders(PACKAGE, lambda path, name: not is_within(name, {"onnx"}) or path.name in users)
+    importers = {
+        path.name
+        for path in files_of(PACKAGE)
+        if any(
+            is_within(name, {f"{PACKAGE}.tools.{Path(user).stem}" for user in users}) for name in imports_of(path)
+        )
+    }
+    assert importers == {"import_model.py", "onnx_source.py"}
 
 
 def test_training_imports_only_core_engines_and_bags_of_the_package() -> None:

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 import recon3d_ros
 
@@ -15,6 +16,7 @@ COMMANDS = {
     "run": "depth and point clouds of a bag, video or folder of images, without ROS",
     "bag": "make a rosbag2 of images or a video, or say what is in one",
     "eval": "depth error of the network on a drive with LiDAR or exact depth",
+    "import": "make a public depth network's ONNX file keep this package's one-file contract",
 }
 
 
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command = next((argument for argument in arguments if not argument.startswith("-")), "")
     args = _parser(command).parse_args(arguments)
-    module = importlib.import_module(f"recon3d_ros.tools.{args.command}")
+    module = _module(args.command)
     try:
         result: int = module.main(args)
         return result
@@ -50,8 +52,14 @@ def _parser(command: str) -> argparse.ArgumentParser:
     for name, description in COMMANDS.items():
         subparser = commands.add_parser(name, help=description, description=description)
         if name == command:
-            importlib.import_module(f"recon3d_ros.tools.{name}").add_arguments(subparser)
+            _module(name).add_arguments(subparser)
     return parser
+
+
+def _module(command: str) -> ModuleType:
+    """Returns the module of a sub-command; that of `import`, a word of the language, is import_model."""
+    name = {"import": "import_model"}.get(command, command)
+    return importlib.import_module(f"recon3d_ros.tools.{name}")
 
 
 def _reason(error: Exception) -> str:
