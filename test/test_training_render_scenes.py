@@ -14,10 +14,11 @@ pytest.importorskip("trimesh", reason="trimesh is not installed; see requirement
 from training.render.footprints import overlapping
 from training.render.heavy import HEAVY
 from training.render.mesh import Material
-from training.render.plans import PLANS, TRAFFIC, random_kind, random_traffic
+from training.render.plans import PLANS, TRAFFIC, random_kind, random_section, random_traffic
 from training.render.raycast import Caster
-from training.render.road import CrossSection, make_path
+from training.render.road import CrossSection, ground_mesh, make_path
 from training.render.scene import make_scene
+from training.render.site import Site
 from training.render.stock import make_stock
 from training.render.sweep import wall_along
 from training.render.traffic import VIEWED
@@ -78,6 +79,22 @@ def test_rectangles_overlap_where_opencv_says_so():
     clear = (shared == 0) | (shared > 1e-3)
     np.testing.assert_array_equal(overlapping(rects[0], rects)[clear], shared[clear] > 0)
     assert 20 < np.count_nonzero(shared) < 100
+
+
+@pytest.mark.parametrize("kind", list(PLANS))
+def test_the_ground_lies_where_things_are_placed_on_it(kind):
+    rng = np.random.default_rng(8)
+    section = random_section(kind, rng)
+    site = Site(rng, make_path(rng, winding=0.4), section, make_stock(0))
+    ground = Caster(ground_mesh(site.path, section, rng))
+    gaps = []
+    for s, side in zip(rng.uniform(-90, 190, 300), rng.uniform(-1, 1, 300), strict=True):
+        spot, _ = site.pose(s, side * (section.half_road + 5))
+        down = ground.cast(np.float32([spot]) + np.float32([0, 0, 3]), np.float32([[0, 0, -1]]))[0][0]
+        gaps.append(abs(down - 3.0))
+    # The edges of kerbs and crossing roads are allowed to differ.
+    assert np.quantile(gaps, 0.9) < 0.01
+    assert max(gaps) < 0.3
 
 
 @dataclass(frozen=True)

@@ -114,8 +114,9 @@ COLOURS = {
 def ground_mesh(path: RoadPath, section: CrossSection, rng: np.random.Generator) -> Mesh:
     """Returns road, kerbs, sidewalks, verges and the land beyond; uv is (left of the centre line, along it)."""
     colours = {m: np.array(c) * rng.uniform(0.6, 1.6) * rng.uniform(0.93, 1.07, 3) for m, c in COLOURS.items()}
+    # Two halves: the road falls by 2 % from its centre line to both kerbs.
     strips: list[tuple[float, float, float, float, Material]] = [
-        (-section.half_road, section.half_road, 0.0, 0.0, Material.ROAD)
+        (side, 0.0, 0.0, 0.0, Material.ROAD) for side in (-section.half_road, section.half_road)
     ]
     for side, sign in ((0, 1), (1, -1)):
         a, k = section.half_road, section.kerb

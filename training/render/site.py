@@ -110,8 +110,12 @@ class Site:
             return drop
         if section.in_junction(s):
             return drop + 0.015
-        beyond = np.clip((reach - section.edge(side)) / 12, 0, 1)
-        return drop + section.kerb + float(section.rise[side] * beyond)
+        # The bands of ground_mesh: the sidewalk rises by 3 cm, the verge to 6 cm above the kerb, then the land.
+        walk_end, edge, kerb = section.half_road + section.sidewalk[side], section.edge(side), section.kerb
+        walk_top = kerb + 0.03 * (section.sidewalk[side] > 0.16)
+        top = kerb + 0.06 if section.verge[side] > 0 else walk_top
+        where = (section.half_road, walk_end, edge, edge + 12)
+        return drop + float(np.interp(reach, where, (kerb, walk_top, top, kerb + section.rise[side])))
 
     def _extent(self, mesh: Mesh) -> Array:
         """Returns the mesh's extent on the ground, worked out once for all copies that share its points."""
