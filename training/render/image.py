@@ -14,9 +14,10 @@ from training.render.lighting import Lighting
 from training.render.materials import Street, street_of
 from training.render.mesh import Array
 from training.render.noise import noise_atlas
+from training.render.pixels import locate, shade
 from training.render.raycast import Caster, Pinhole
 from training.render.road import CrossSection
-from training.render.shading import Light, Skin, normal_at, shade_point
+from training.render.shading import Light
 
 OPENNESS_REACH = 2.5
 SUN_REACH = 150.0
@@ -78,7 +79,7 @@ def _hits(caster: Caster, camera: Pinhole, u: Array, v: Array) -> Hits:
     rays = camera.rays(u, v)
     depth, triangle, bary = caster.cast(np.broadcast_to(eye, rays.shape), rays)
     points, normals = np.empty_like(rays), np.empty_like(rays)
-    _locate(caster.skin, eye, rays, depth, triangle, bary, points, normals)
+    locate(caster.skin, eye[None], rays, depth, triangle, bary, points, normals)
     return Hits(rays, depth, triangle, bary, points, normals)
 
 
@@ -87,30 +88,6 @@ def _take(hits: Hits, index: npt.NDArray[np.intp]) -> Hits:
     return Hits(
         *(getattr(hits, name)[index] for name in ("rays", "depth", "triangle", "bary", "points", "normals"))
     )
-
-
-@compiled
-def _locate(
-    skin: Skin,
-    eye: Array,
-    rays: Array,
-    depth: Array,
-    triangle: npt.NDArray[np.int32],
-    bary: Array,
-    points: Array,
-    normals: Array,
-) -> None:
-    """Fills points and normals (N, 3) of Hits."""
-    for i in range(len(depth)):
-        if triangle[i] < 0:
-            points[i] = 0.0
-            normals[i] = 0.0
-            continue
-        x, y, z = rays[i]
-        n = normal_at(skin, triangle[i], bary[i, 0], bary[i, 1], x, y, z)
-        for k in range(3):
-            normals[i, k] = n[k]
-            points[i, k] = eye[k] + rays[i, k] * depth[i] + 0.02 * n[k]
 
 
 def _shade(
@@ -123,37 +100,13 @@ def _shade(
         towards = np.broadcast_to(light.sun_direction, (len(facing), 3))
         sunlit[facing] = caster.open_way(hits.points[facing], towards, SUN_REACH)
     radiance = np.empty((len(sunlit), 3), np.float32)
-    eye, forward = camera.T_world_camera[:3, 3], camera.T_world_camera[:3, 2]
-    _shade_all(
-        caster.skin, street, light, noise_atlas(), np.ascontiguousarray(eye), np.ascontiguousarray(forward),
-        1 / float(camera.K[0, 0]), hits.rays, hits.depth, hits.triangle, hits.bary, sunlit, openness, radiance,
+    pose = camera.T_world_camera.astype(np.float32)
+    lenses = np.float32([1 / camera.K[0, 0]])
+    shade(
+        caster.skin, street, light, noise_atlas(), np.stack([pose[:3, 3]]), np.stack([pose[:3, 2]]), lenses,
+        hits.rays, hits.depth, hits.triangle, hits.bary, sunlit, openness, radiance,
     )  # fmt: skip
     return radiance
-
-
-@compiled
-def _shade_all(
-    skin: Skin,
-    street: Street,
-    light: Light,
-    atlas: Array,
-    eye: npt.NDArray[np.float64],
-    forward: npt.NDArray[np.float64],
-    pixel: float,
-    rays: Array,
-    depth: Array,
-    triangle: npt.NDArray[np.int32],
-    bary: Array,
-    sunlit: Array,
-    openness: Array,
-    radiance: Array,
-) -> None:
-    """Fills radiance (N, 3)."""
-    for i in range(len(depth)):
-        radiance[i] = shade_point(
-            skin, street, light, atlas, eye, forward, pixel,
-            rays[i], depth[i], triangle[i], bary[i, 0], bary[i, 1], sunlit[i], openness[i],
-        )  # fmt: skip
 
 
 def _openness(caster: Caster, hits: Hits, H: int, W: int) -> Array:
@@ -171,14 +124,15 @@ def _openness(caster: Caster, hits: Hits, H: int, W: int) -> Array:
     raw = raw[coarse].reshape(rows.shape)
     guide = np.log(np.minimum(hits.depth.reshape(H, W), np.float32(500)))
 
-    def mean(values: Array) -> Array:
-        return cv2.boxFilter(values, -1, (3, 3), borderType=cv2.BORDER_REFLECT)
+    def mean(values: Array, anchor: int = 1) -> Array:
+        # As wide as the pattern of rays, so that it does not show.
+        return cv2.boxFilter(values, -1, (4, 4), anchor=(anchor, anchor), borderType=cv2.BORDER_REFLECT)
 
     sparse = np.ascontiguousarray(guide[::2, ::2])
     mean_guide, mean_open = mean(sparse), mean(raw)
     slope = (mean(sparse * raw) - mean_guide * mean_open) / (mean(sparse * sparse) - mean_guide**2 + 1e-3)
-    level = mean(mean_open - slope * mean_guide)
-    slope, level = (cv2.resize(a, (W, H), interpolation=cv2.INTER_LINEAR) for a in (mean(slope), level))
+    level = mean(mean_open - slope * mean_guide, 2)
+    slope, level = (cv2.resize(a, (W, H), interpolation=cv2.INTER_LINEAR) for a in (mean(slope, 2), level))
     return np.clip(slope * guide + level, 0, 1).ravel()
 
 
