@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +40,8 @@ def keras_to_onnx(path: Path, out: Path) -> Path:
     if path.suffix in KERAS_SUFFIXES:
         saved_model = out.parent / "saved_model"
         try:
-            tensorflow.keras.models.load_model(path, compile=False).export(str(saved_model))
+            with contextlib.redirect_stdout(io.StringIO()):  # a page on its own tensors
+                tensorflow.keras.models.load_model(path, compile=False).export(str(saved_model))
         except Exception as error:  # Keras raises whatever its layers do
             raise ModelError(f"{path}: Keras cannot load it ({error})") from error
     command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", str(saved_model)]
