@@ -17,6 +17,7 @@ from recon3d_ros.core.lidar import (
     check_fits,
     depth_image,
     interpolate_pose,
+    pose_matrix,
     project,
     remove_occluded,
     sweep_to_world,
@@ -121,6 +122,18 @@ def test_a_sweep_that_misses_the_image_is_refused_with_the_numbers() -> None:
         check_fits(-ahead, CAMERA, "sweep 3")
     with pytest.raises(LidarError, match=r"50 are in front of the camera and 0\.0 % of these inside its 80x48"):
         check_fits(ahead + np.array([0, 20.0, 0]), CAMERA, "sweep 3")
+
+
+def test_a_quaternion_turns_as_it_says_and_must_be_of_length_one() -> None:
+    half = 0.35
+    pose = pose_matrix((1, 2, 3), rotation_wxyz=(math.cos(half), 0, 0, math.sin(half)))
+    np.testing.assert_allclose(pose, turn("z", 0.7, (1, 2, 3)), atol=1e-12)
+    # 120 degrees about the diagonal: x goes to y, y to z, z to x.
+    pose = pose_matrix((0, 0, 0), rotation_wxyz=(0.5, 0.5, 0.5, 0.5))
+    np.testing.assert_allclose(pose[:3, :3] @ [1, 2, 3], [3, 1, 2], atol=1e-12)
+    for broken in [(0, 0, 0, 0), (1, 1, 0, 0), (1, 0, 0), (math.nan, 0, 0, 1)]:
+        with pytest.raises(LidarError, match="expected a unit quaternion w x y z"):
+            pose_matrix((0, 0, 0), rotation_wxyz=broken)
 
 
 def test_half_way_between_two_poses_is_half_the_turn_and_half_the_way() -> None:

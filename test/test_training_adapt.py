@@ -110,23 +110,25 @@ def test_a_drive_becomes_a_model_file_that_knows_it_and_a_report(tmp_path: Path)
     assert figures["after"]["metric"]["1-80 m"] == pytest.approx(after.mean.metric["1-80 m"])
 
 
-def refusal(arguments: list[str]) -> str:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert isinstance(caught.value.code, str)
-    assert "\n" not in caught.value.code
-    return caught.value.code
+def test_what_cannot_be_adapted_to_is_refused_with_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, out, empty = write_tiny_network(tmp_path), tmp_path / "out", tmp_path / "empty"
+    empty.mkdir()
 
+    def refusal(drive: Path, *options: object) -> str:
+        given = ["--checkpoint", checkpoint, "--out", out, *options]
+        with pytest.raises(SystemExit) as caught:
+            main([str(drive), *map(str, given)])
+        assert caught.value.code == 1
+        [line] = capsys.readouterr().err.splitlines()
+        return line
 
-def test_what_cannot_be_adapted_to_is_refused_with_one_sentence(tmp_path: Path) -> None:
-    checkpoint = write_tiny_network(tmp_path)
-    options = ["--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")]
-    bag = write_bag(tmp_path / "bag", camera_messages(2))
-    assert "has no LiDAR" in refusal([str(bag), *options])
-    (tmp_path / "empty").mkdir()
-    assert "empty: has no .jpg" in refusal([str(tmp_path / "empty"), *options])
-    assert "do not fit into 2 frames" in refusal([str(write_wall(tmp_path / "short", 2)), *options])
-    drive = str(write_wall(tmp_path / "drive"))
-    assert "no such checkpoint" in refusal([drive, "--checkpoint", "none.pt", "--out", str(tmp_path / "out")])
-    assert "no shard found" in refusal([drive, *options, "--rendered", str(tmp_path / "empty")])
-    assert not (tmp_path / "out" / "adapted.onnx").exists()
+    assert "has no LiDAR" in refusal(write_bag(tmp_path / "bag", camera_messages(2)))
+    assert "empty: has no .jpg" in refusal(empty)
+    assert "do not fit into 2 frames" in refusal(write_wall(tmp_path / "short", 2))
+    drive = write_wall(tmp_path / "drive")
+    assert "no such checkpoint" in refusal(drive, "--checkpoint", "none.pt")
+    assert "no shard found" in refusal(drive, "--rendered", empty)
+    assert not (out / "adapted.onnx").exists()
+    assert "is not empty; name a new folder" in refusal(drive, "--out", drive)

@@ -256,6 +256,17 @@ def test_sweeps_too_far_from_every_image_are_an_error_with_the_gap(tmp_path: Pat
         list(BagFrames(write_bag(tmp_path / "bag", messages)))
 
 
+def test_images_after_the_lidar_has_stopped_are_left_out_and_counted(tmp_path: Path) -> None:
+    messages = [
+        ("/tf_static", static_tf_message(STATIC, SECOND), SECOND),
+        ("/lidar/points", cloud_message(posts_from_lidar(np.zeros(4)), SECOND), SECOND),
+        *camera_messages(60),  # at 10 Hz, from the sweep on
+    ]
+    frames = BagFrames(write_bag(tmp_path / "bag", messages))
+    assert [frame.stamp_ns for frame in frames] == [SECOND]
+    assert sum(frames.skipped.values()) == 59
+
+
 def test_transforms_chain_through_a_common_parent_and_still_ones_on_tf_count(tmp_path: Path) -> None:
     left, right = np.eye(4), np.eye(4)
     left[:3, 3], right[:3, 3] = (1, 2, 3), (5, 5, 5)

@@ -181,6 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bag.add_argument("--calibration", type=Path, help="instead of CameraInfo, and of TF with T_camera_lidar")
     bag.add_argument("--every", type=int, default=1, metavar="N", help="take each N-th image")
     options = parser.parse_args(arguments)
+    if options.out.is_dir() and any(options.out.iterdir()):
+        parser.exit(1, f"{options.out}: is not empty; name a new folder for this adaptation\n")
     interrupts: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     try:
@@ -198,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stopped=lambda: bool(interrupts),
         )
     except ERRORS as error:
-        sys.exit(str(error))
+        parser.exit(1, f"{error}\n")
     for when, judgement in (("before", before), ("after", after)):
         metrics = judgement.mean.metric["1-80 m"]
         print(f"{when}: abs_rel {metrics['abs_rel']:.3f}, delta1 {metrics['delta1']:.3f}")

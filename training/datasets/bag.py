@@ -30,6 +30,7 @@ from recon3d_ros.core.preprocess import TO_RGB, RawImage
 
 SLACK_NS = 100_000_000  # how far beyond the first and last pose the motion is taken to go on
 RECENT_SWEEPS = 3
+PATIENCE_NS = 1_000_000_000  # how late a sweep may be recorded
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +143,13 @@ class BagFrames:
             except (BagError, EncodingError) as error:
                 self.skipped[f"{message.topic}: {error}"] += 1
                 continue
-            # An image waits until a sweep came that is later: only then the nearest is known.
-            while waiting and sweeps and sweeps[-1].stamp_ns >= stamp_ns(waiting[0][0].header):
+            # An image waits until a sweep came that is later: only then the nearest is known. It does not wait
+            # for a LiDAR that has stopped.
+            newest = stamp_ns(content.header) - self._max_gap_ns - PATIENCE_NS
+            while waiting:
+                stamp = stamp_ns(waiting[0][0].header)
+                if not (sweeps and sweeps[-1].stamp_ns >= stamp) and newest < stamp:
+                    break
                 yield from self._pair(*waiting.pop(0), sweeps)
         for image, its_info in waiting:
             yield from self._pair(image, its_info, sweeps)
