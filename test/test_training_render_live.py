@@ -27,7 +27,7 @@ class NumberedScene:
         self.seed = seed
 
     def frame(self, k):
-        depth = np.full((32, 96), self.seed % 10**13 * 100.0 + k, np.float32)
+        depth = np.full((32, 96), self.seed % 10**13 * 100.0 + k)
         return RenderedFrame(np.zeros((32, 96, 3), np.uint8), depth, np.diag([90.0, 90, 1]))
 
 

@@ -45,6 +45,8 @@ class Caster:
         self.skin = skin_of(mesh)
         self._scene = EmbreeScene()
         TriangleMesh(self._scene, np.ascontiguousarray(mesh.points))
+        # Embree builds its tree at the first ray.
+        self.cast(np.zeros((1, 3), np.float32), np.ones((1, 3), np.float32))
 
     def cast(self, origins: Array, directions: Array) -> tuple[Array, np.ndarray, Array]:
         """Returns distance in steps of `directions` (inf: none), triangle (-1: none), barycentric u v (N, 2)."""
