@@ -101,6 +101,17 @@ def test_a_recording_with_depth_mixes_with_rendered_shards(tmp_path) -> None:
     assert batch["valid_mask"].flatten(1).any(dim=1).all()
 
 
+def test_live_streets_mix_with_shards(tmp_path) -> None:
+    pytest.importorskip("embreex", reason="embreex is not installed; see requirements/training.txt")
+    sources = [parse_source("live"), parse_source(f"{write_toy_shards(tmp_path)}:3")]
+    samples = MixedSamples(sources, width=96, height=32, seed=0)
+    number = next(n for n in range(4) if samples.place(n)[0] == 0)
+    live, again = samples[number], samples[number]
+    assert live["image"].shape == (32, 96, 3)
+    assert live["valid_mask"].float().mean() > 0.9
+    assert torch.equal(live["image"], again["image"])
+
+
 def test_a_folder_without_samples_is_named(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty: .*expected a folder with shard_NNNNN"):

@@ -22,6 +22,7 @@ from training.datasets import FrameSamples, TrainingSamples, open_frames
 from training.distributed import Ranks
 
 Sample = dict[str, Tensor]
+LIVE = "live"  # in place of a folder
 
 
 class NumberedSamples(Protocol):
@@ -57,8 +58,19 @@ def recording_source(path: Path, weight: int = 1) -> Source:
     return Source(open_samples, weight)
 
 
+def live_source(weight: int = 1) -> Source:
+    """Returns streets that the loading processes render as they are asked for, as a source."""
+
+    def open_samples(*, width: int, height: int, seed: int) -> NumberedSamples:
+        from training.render.live import LiveSamples  # the ray caster is not needed to train on files
+
+        return LiveSamples(width=width, height=height, seed=seed)
+
+    return Source(open_samples, weight)
+
+
 def parse_source(text: str) -> Source:
-    """Returns the source that `PATH` or `PATH:WEIGHT` names.
+    """Returns the source that `PATH`, `PATH:WEIGHT`, `live` or `live:WEIGHT` names.
 
     Raises:
         ValueError: The weight is 0.
@@ -69,6 +81,8 @@ def parse_source(text: str) -> Source:
     path, weight = Path(name), int(digits)
     if weight == 0:
         raise ValueError(f"{text}: weight 0 takes no sample; leave it out, or give 1 or more")
+    if name == LIVE:
+        return live_source(weight)
     is_rendered = next(path.glob("shard_*"), None) is not None
     return shard_source(path, weight) if is_rendered else recording_source(path, weight)
 

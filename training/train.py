@@ -129,8 +129,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "data",
         nargs="+",
-        help="folders of rendered shards, or other recordings with depth (training.datasets.open_frames); "
-        "of A:3 B:1 three of four samples come from A",
+        help="folders of rendered shards, other recordings with depth (training.datasets.open_frames), or 'live': "
+        "streets rendered by the workers meanwhile; of A:3 B:1 three of four samples come from A",
     )
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--validation", type=Path, help="folder of shards to report metrics on, for best.pt")
