@@ -18,7 +18,7 @@ from tqdm import tqdm
 from recon3d_ros.core.confidence import DROPPED
 from recon3d_ros.core.evaluation import FrameScore, Score, frame_score, mean_score
 from recon3d_ros.core.judge import judge
-from recon3d_ros.core.metrics import WHOLE_RANGE, range_name
+from recon3d_ros.core.metrics import RANGES, WHOLE_RANGE, range_name
 from recon3d_ros.core.pipeline import DepthFrame, DepthPipeline, Engine
 from recon3d_ros.core.preprocess import RawImage
 from recon3d_ros.core.report import NETWORK, Report, make_report, write_json
@@ -116,16 +116,18 @@ def evaluate_shards(network: DepthNetwork, folder: Path, *, limit: int = 0) -> d
     """Returns the metrics on rendered frames that a training run watches.
 
     Returns:
-        Each of depth_metrics over 1-80 m, abs_rel in each range ("abs_rel 1-10 m"), and abs_rel_sure: of the 80 %
-        most confident pixels.
+        Each of depth_metrics over 1-80 m, abs_rel in each range (abs_rel_1_10m, ...), and abs_rel_sure: that of
+        the 80 % most confident pixels.
     """
     engine = TorchEngine(network, height=HEIGHT, width=WIDTH)
     score = mean_score([_score(_infer(engine, frame), frame.depth) for frame in _chosen(folder, limit)])
-    whole = range_name(WHOLE_RANGE)
-    metrics = dict(score.metric[whole])
+    metrics = dict(score.metric[range_name(WHOLE_RANGE)])
     if score.confidence is not None:
         metrics["abs_rel_sure"] = score.confidence.by_confidence[DROPPED.index(0.2)]
-    return metrics | {f"abs_rel {name}": of["abs_rel"] for name, of in score.metric.items() if name != whole}
+    for low, high in RANGES[1:]:
+        if range_name((low, high)) in score.metric:
+            metrics[f"abs_rel_{low:g}_{high:g}m"] = score.metric[range_name((low, high))]["abs_rel"]
+    return metrics
 
 
 def report_drive(engine: Engine, folder: Path, pictures: Path | None = None) -> Report:

@@ -34,10 +34,14 @@ def ground_plane(frame: JudgedPixels, *, cap: float = np.inf) -> Depths:
 
 def best_cap(frames: Sequence[JudgedPixels]) -> float:
     """Returns the cap of the ground plane with the least mean abs_rel over these very frames, metres."""
-    planes = [ground_plane(frame) for frame in frames]
+    # In single precision a frame's arrays stay in the cache while all caps are tried.
+    parts = [
+        tuple(np.asarray(values, dtype=np.float32) for values in (ground_plane(f), f.target, 1 / f.target))
+        for f in frames
+    ]
 
     def error(cap: float) -> float:
-        errors = [np.abs(np.minimum(p, cap) - f.target) / f.target for p, f in zip(planes, frames, strict=True)]
-        return float(np.mean([error.mean() for error in errors]))
+        limit = np.float32(cap)
+        return float(np.mean([np.abs(np.minimum(p, limit) - t) @ w / len(t) for p, t, w in parts]))
 
     return float(min(CAPS, key=error))

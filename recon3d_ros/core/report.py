@@ -62,10 +62,9 @@ def make_report(judged: Judged) -> Report:
             for name, predict in methods.items()
         }
 
-    cameras = {name: scores(of_camera) for name, of_camera in judged.frames.items()}
-    return Report(
-        judged.seen_share, constant, cap, scores(every), cameras if len(cameras) > 1 else {}, surface_scores(every)
-    )
+    several = judged.frames if len(judged.frames) > 1 else {}
+    cameras = {name: scores(of_camera) for name, of_camera in several.items()}
+    return Report(judged.seen_share, constant, cap, scores(every), cameras, surface_scores(every))
 
 
 def surface_scores(frames: Sequence[JudgedPixels]) -> dict[str, Score]:
