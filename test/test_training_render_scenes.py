@@ -17,6 +17,7 @@ from training.render.mesh import Material
 from training.render.plans import PLANS, TRAFFIC, random_kind, random_section, random_traffic
 from training.render.raycast import Caster
 from training.render.road import CrossSection, ground_mesh, make_path
+from training.render.road_paint import add_road_paint
 from training.render.scene import make_scene
 from training.render.site import Site
 from training.render.stock import make_stock
@@ -191,3 +192,17 @@ def test_a_swept_wall_stands_where_the_road_coordinates_say():
     eye = ground + np.float32([0, 0, 1.0])
     distance = Caster(wall).cast(eye[None].astype(np.float32), left)[0][0]
     assert distance == pytest.approx(5.8, abs=0.02)
+
+
+def test_what_is_painted_on_the_road_lies_within_two_centimetres_of_it():
+    rng = np.random.default_rng(2)
+    section = random_section("city", rng)
+    site = Site(rng, make_path(rng, winding=0.4), section, make_stock(0))
+    ground = Caster(ground_mesh(site.path, section, rng))
+    add_road_paint(site)
+    spots = np.concatenate([part.points.mean(axis=1) for part in site.parts])
+    down = np.tile(np.float32([[0, 0, -1]]), (len(spots), 1))
+    above = ground.cast((spots + np.float32([0, 0, 1])).astype(np.float32), down)[0] - 1.0
+    assert len(spots) > 20
+    assert np.quantile(above, 0.98) < 0.02
+    assert np.quantile(above, 0.02) > -0.002

@@ -46,8 +46,8 @@ def text_panel(
     points = np.array([[(x, 0, z), (x + width, 0, z), (x + width, 0, z + tall), (x, 0, z + tall)]], np.float32)
     points[..., 1] = side * (y + 0.02)
     reach = width / tall * 0.7
-    start = int(rng.integers(50)) * 0.2
-    uv = np.array([[(start, 0.95), (start + reach, 0.95), (start + reach, 1.65), (start, 1.65)]])
+    first = int(rng.integers(50)) * 0.2
+    uv = np.array([[(first, 0.95), (first + reach, 0.95), (first + reach, 1.65), (first, 1.65)]])
     return from_quads(points, uv, Material.PANEL, rng.uniform(0.05, 0.75) * np.ones(3), LETTERS)
 
 

@@ -11,6 +11,7 @@ from training.render.lighting import Lighting, make_lighting
 from training.render.mesh import Array, Mesh, merge
 from training.render.plans import random_kind, random_section, random_traffic
 from training.render.road import CrossSection, RoadPath, far_land, ground_mesh, make_path
+from training.render.road_paint import add_road_paint
 from training.render.roadside import add_street_life, fill_background, fill_sides
 from training.render.site import Site
 from training.render.stock import NO_FOLDERS, SCENES_A_STOCK, Folders, make_stock
@@ -66,6 +67,7 @@ def make_scene(
     section = random_section(kind, rng)
     site = Site(rng, path, section, make_stock(seed // SCENES_A_STOCK, folders))
     site.parts += [ground_mesh(path, section, rng), far_land(path, rng)]
+    add_road_paint(site)
     structures.add_structures(site, kind)
     lanes = section.lanes
     if with_traffic:
