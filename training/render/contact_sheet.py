@@ -18,7 +18,7 @@ MARGIN = 4
 
 
 def depth_picture(depth: Array) -> npt.NDArray[np.uint8]:
-    """Returns depth (H, W) in metres as colours (H, W, 3) BGR: red at 1 m to dark blue at 120 m, by its logarithm."""
+    """Returns depth (H, W) in metres as BGR colours (H, W, 3): red at 1 m to dark blue at 120 m, by its log."""
     far = np.log(np.clip(depth, NEAREST, FARTHEST) / NEAREST) / np.log(FARTHEST / NEAREST)
     return np.asarray(cv2.applyColorMap((255 * (1 - far)).astype(np.uint8), cv2.COLORMAP_TURBO), np.uint8)
 

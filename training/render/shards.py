@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numba import cuda
 
 from training.render.frames import scene_frames
 from training.render.stock import NO_FOLDERS, Folders, make_stock
@@ -87,8 +88,11 @@ def main() -> None:
     parser.add_argument("--textures", type=Path, help="folder of pictures for lorries, billboards and walls")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda needs a GPU and numba-cuda")
     args = parser.parse_args()
-    if args.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch sees no CUDA device; leave it out to render on the CPU")
+    if args.device == "cuda" and not (torch.cuda.is_available() and cuda.is_available()):
+        parser.error(
+            f"--device cuda: torch finds a GPU: {torch.cuda.is_available()}, numba: {cuda.is_available()}; "
+            "both must (pip install 'numba-cuda[cu13]'), or leave it out to render on the CPU"
+        )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folders = Folders(args.meshes, args.textures)
     try:
