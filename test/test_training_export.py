@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from recon3d_ros.core.model import read_model_info  # noqa: E402
 from recon3d_ros.engines import default_model_path, load_engine  # noqa: E402
 from training import export as export_module  # noqa: E402
 from training.datasets import Frame, ShardFrames  # noqa: E402
-from training.export import ExportError, export, street_like_image  # noqa: E402
+from training.export import ExportError, export, main, street_like_image  # noqa: E402
 from training.models.depth_network import DepthNetwork, DepthNetworkConfig  # noqa: E402
 from training.torch_engine import TorchEngine  # noqa: E402
 
@@ -160,6 +161,26 @@ def test_int8_without_frames_or_with_frames_of_another_size_is_refused(network, 
 def test_an_unknown_precision_is_refused_with_the_known_ones(network, tmp_path) -> None:
     with pytest.raises(ExportError, match="fp32, fp16, int8"):
         export(network, tmp_path / "a.onnx", **ABOUT, precision="int4")
+
+
+def test_a_size_that_the_encoder_cannot_halve_five_times_is_refused(network, tmp_path) -> None:
+    with pytest.raises(ExportError, match="64x100"):
+        export(network, tmp_path / "a.onnx", **{**ABOUT, "width": 100})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), r"none\.pt: no such checkpoint"),
+        (("--precision", "int8"), "needs '--calibration SHARDS'"),
+        (("--calibration", "shards"), "needs '--calibration SHARDS'"),
+    ],
+)
+def test_the_command_says_what_is_missing(tmp_path, capsys, options: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "none.pt"), str(tmp_path / "a.onnx"), *options])
+    assert re.search(message, capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
 
 
 def assert_depth_is_close(network: DepthNetwork, path, frames: list[Frame], *, tolerance: float) -> None:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from recon3d_ros.engines import load_engine
-from training.checkpoints import load_network, open_atomically
+from training.checkpoints import CheckpointError, load_network, open_atomically
 from training.datasets import Frame, ShardFrames
 from training.models.depth_network import DepthNetwork
 from training.quantise import quantise
@@ -82,11 +82,13 @@ def export(
         for fp32, the mean for fp16 and int8.
 
     Raises:
-        ExportError: They differ by more than the precision explains, or the precision is unknown or lacks its
-            calibration frames.
+        ExportError: They differ by more than the precision explains, the size is no multiple of 32, or the
+            precision is unknown or lacks its calibration frames.
     """
     if precision not in MAX_DIFFERENCE:
         raise ExportError(f"precision is '{precision}', expected one of {', '.join(MAX_DIFFERENCE)}")
+    if height <= 0 or width <= 0 or height % 32 or width % 32:
+        raise ExportError(f"the size is {height}x{width} (height x width), expected multiples of 32")
     if precision == "int8":
         _check_calibration(calibration, height=height, width=width)
     network = network.eval()
@@ -225,17 +227,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if (options.precision == "int8") != (options.calibration is not None):
         parser.error("'--precision int8' needs '--calibration SHARDS', and nothing else does")
-    difference = export(
-        load_network(options.checkpoint),
-        options.out,
-        height=options.height,
-        width=options.width,
-        name=options.name or options.out.stem,
-        version=options.version,
-        training_data=options.training_data,
-        precision=options.precision,
-        calibration=calibration_frames(options.calibration) if options.calibration else (),
-    )
+    try:
+        difference = export(
+            load_network(options.checkpoint),
+            options.out,
+            height=options.height,
+            width=options.width,
+            name=options.name or options.out.stem,
+            version=options.version,
+            training_data=options.training_data,
+            precision=options.precision,
+            calibration=calibration_frames(options.calibration) if options.calibration else (),
+        )
+    except (ExportError, CheckpointError, OSError) as error:
+        parser.exit(1, f"{error}\n")
     size = options.out.stat().st_size / 1e6
     kind = "largest" if options.precision == "fp32" else "mean"
     print(f"{options.out}: {size:.1f} MB, {kind} difference from PyTorch in float32 {difference:.1e} of the depth")
