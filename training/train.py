@@ -62,7 +62,7 @@ def train(
     Raises:
         CheckpointError: A checkpoint cannot be read or written.
         DivergedError: The loss is no longer finite; the last checkpoint is from before.
-        FileNotFoundError: A folder holds no samples.
+        FileNotFoundError, DatasetError: A folder holds no samples.
     """
     ranks = ranks or Ranks()
     MixedSamples(sources, width=config.width, height=config.height, seed=config.seed)  # an empty one ends it here
