@@ -25,6 +25,8 @@ def augment_photometry(image: Image, rng: np.random.Generator) -> Image:
     """
     x = image.astype(np.float32)
     if rng.random() < 0.3:
+        x = _change_textures(x, rng)
+    if rng.random() < 0.3:
         x *= _smooth_field(x.shape[:2], rng, cells=int(rng.integers(2, 6)), strength=0.35)
     if rng.random() < 0.2:
         x *= _smooth_field(x.shape[:2], rng, cells=int(rng.integers(16, 64)), strength=0.12)
@@ -40,6 +42,23 @@ def augment_photometry(image: Image, rng: np.random.Generator) -> Image:
     if rng.random() < 0.3:
         result = _cut_out(result, rng)
     return result
+
+
+def _change_textures(x: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Returns x blended with its convolution by a random kernel: other textures and colours, the same shapes.
+
+    Source: Xu et al. 2021 (RandConv), the mixing variant; mean and spread of each channel stay those of x.
+    """
+    size = int(rng.choice([1, 3, 5, 7]))
+    kernels = rng.standard_normal((3, 3, size, size)).astype(np.float32)
+    mixed = np.zeros_like(x)
+    for output in range(3):
+        for channel in range(3):
+            mixed[..., output] += cv2.filter2D(x[..., channel], cv2.CV_32F, kernels[output, channel])
+    mean, spread = mixed.mean(axis=(0, 1)), mixed.std(axis=(0, 1)) + 1e-3
+    mixed = (mixed - mean) * (x.std(axis=(0, 1)) / spread) + x.mean(axis=(0, 1))
+    share = np.float32(rng.uniform(0.1, 0.7))
+    return np.clip(x + share * (mixed - x), 0.0, 255.0)
 
 
 def _smooth_field(
