@@ -36,7 +36,7 @@ ROSDEP_KEYS = {
     "yaml": "python3-yaml",
 }
 # Imported only on demand.
-OPTIONAL = {"openvino"}
+OPTIONAL = {"onnx", "openvino"}
 
 
 def imported_packages(path: Path) -> set[str]:

@@ -89,8 +89,8 @@ def test_every_message_arrives_in_another_process_unchanged_and_in_time(
     assert [stamp for topic, stamp, _, _ in heard if topic == "/camera/camera_info"] == stamps
     assert summary.published == {"/camera/image_raw": count, "/camera/camera_info": count}
     assert not summary.skipped and not summary.damage
-    # 28 periods of 50 ms; the machine may be busy, so only roughly. Before the second image the replay may wait for
-    # the subscribers to connect.
+    # 28 periods of 50 ms; the machine may be busy, so only roughly. Before the second image the replay may wait
+    # for the subscribers to connect.
     seconds = images[-1][2] - images[1][2]
     assert 0.7 * 28 * 0.05 / rate < seconds < 28 * 0.05 / rate + 2.0
 

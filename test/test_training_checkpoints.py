@@ -15,7 +15,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install -r requirements/training.txt")
 pytest.importorskip("safetensors", reason="needs safetensors: pip install -r requirements/training.txt")
 
-from training import checkpoints  # noqa: E402
 from training.checkpoints import (  # noqa: E402
     CheckpointError,
     load_network,
@@ -181,7 +180,7 @@ def test_a_full_disk_is_named_even_where_only_flushing_shows_it(network, tmp_pat
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(CheckpointError, match=r"a\.pt.*No space left on device"):
         save_checkpoint(tmp_path / "a.pt", network, weights=network.state_dict())
     assert list(tmp_path.iterdir()) == []

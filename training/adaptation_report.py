@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from recon3d_ros.core.atomic_file import open_atomically
 from recon3d_ros.core.error_picture import error_picture
 from recon3d_ros.core.evaluation import FrameScore, JudgedPixels, Score, frame_score, judged_pixels, mean_score
 from recon3d_ros.core.metrics import RangeTable
 from recon3d_ros.core.pipeline import DepthFrame, DepthPipeline
 from recon3d_ros.core.truth import TrueFrame
-from training.checkpoints import open_atomically
 from training.models.depth_network import DepthNetwork
 from training.torch_engine import TorchEngine
 

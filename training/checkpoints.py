@@ -9,20 +9,19 @@ makes the one from the other.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import io
 import json
-import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
+from recon3d_ros.core.atomic_file import open_atomically
 from training.models.depth_network import DepthNetwork, DepthNetworkConfig
 
 SAFETENSORS = ".safetensors"
@@ -31,27 +30,6 @@ CONFIG_KEY = "depth_network_config"
 
 class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, or of another network."""
-
-
-@contextlib.contextmanager
-def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that takes its name only once it is whole and on the disk.
-
-    A reader, a crash or a full disk leaves the old file or the new one, never a part of one.
-
-    Raises:
-        OSError: The folder or the file cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def save_checkpoint(

@@ -24,8 +24,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from recon3d_ros.core.atomic_file import open_atomically
 from recon3d_ros.engines import load_engine
-from training.checkpoints import CheckpointError, load_network, open_atomically
+from training.checkpoints import CheckpointError, load_network
 from training.datasets import Frame, ShardFrames
 from training.models.depth_network import DepthNetwork
 from training.quantise import quantise

@@ -17,7 +17,7 @@ ELEMENT_TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10
 METADATA_KEYS = (
     "name", "version", "is_metric", "min_depth", "max_depth", "sha256", "training_data", "licence", "author",
 )  # fmt: skip
-REPAIR = "write it with 'python -m training.export' (training/README.md)"
+REPAIR = "write it with 'python -m training.export' or 'recon3d import' (training/README.md)"
 
 
 class ModelError(ValueError):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from recon3d_ros.core.atomic_file import open_atomically
 from recon3d_ros.core.baselines import best_cap, best_constant, ground_plane
 from recon3d_ros.core.evaluation import FrameScore, JudgedPixels, Score, frame_score, mean_score
 from recon3d_ros.core.judge import Judged
@@ -83,13 +83,5 @@ def surface_scores(frames: Sequence[JudgedPixels]) -> dict[str, Score]:
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Writes a whole JSON file or none; dataclasses become objects."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with open(partial, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, default=asdict)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with open_atomically(path) as file:
+        file.write((json.dumps(content, indent=1, default=asdict) + "\n").encode())

@@ -27,9 +27,9 @@ from recon3d_ros.bags.reader import BagError, BagReader, BagTopic
 CLOCK_PERIOD = 0.01  # seconds; 100 Hz, as dense as the timers of a node usually are
 DEPTH = 10
 # DDS matches each side by itself. A subscriber that the publisher has found may not have found the publisher yet:
-# a best-effort one then loses the first messages, a reliable one loses all that the publisher's queue cannot hold until
-# it has. SETTLE_SECONDS is usually enough; on a busy machine the first message's acknowledgement is waited for, for
-# CONNECT_SECONDS at most (longer than the 3 s between two heartbeats of Fast DDS, which repeat an unanswered message).
+# a best-effort one then loses the first messages, a reliable one loses what the publisher's queue cannot hold
+# until then. SETTLE_SECONDS is usually enough; on a busy machine the first message's acknowledgement is waited
+# for, CONNECT_SECONDS at most: longer than the 3 s between the heartbeats by which Fast DDS repeats itself.
 SETTLE_SECONDS = 0.5
 CONNECT_SECONDS = 5.0
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")

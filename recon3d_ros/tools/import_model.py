@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from recon3d_ros.core.atomic_file import open_atomically
 from recon3d_ros.core.model import ModelError
 from recon3d_ros.engines import Engine, EngineError, load_engine
 from recon3d_ros.tools.keras_model import is_keras_model, keras_to_onnx
@@ -156,20 +156,13 @@ def write_checked(out: Path, content: bytes) -> npt.NDArray[np.float32]:
     Raises:
         ModelError, EngineError: it does not run, or not as a batch of any size; nothing is left behind.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    with open_atomically(out) as file:
+        file.write(content)
+        file.flush()
         try:
-            depth = _run_batches(load_engine(partial))
+            depth = _run_batches(load_engine(file.name))
         except (ModelError, EngineError) as error:
-            raise type(error)(str(error).replace(str(partial), f"the wrapped {out.name}")) from error
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+            raise type(error)(str(error).replace(file.name, f"the wrapped {out.name}")) from error
     return depth
 
 
