@@ -109,8 +109,18 @@ def test_an_exported_model_is_judged_at_its_own_size_and_refuses_other_shards(
     model = write_model(tmp_path / "tiny.onnx", height=24, width=40)
     main([str(model), "--drive", str(write_drive(tmp_path / "drive", 1))])
     assert "| network |" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="takes images of 40x24, the frames are 128x64"):
+    with pytest.raises(SystemExit):
         main([str(model), "--shards", str(write_toy_shards(tmp_path / "shards"))])
+    assert "takes images of 40x24, the frames are 128x64" in capsys.readouterr().err
+
+
+def test_what_cannot_be_judged_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.pt").write_text("not weights")
+    for model, reason in (("none.pt", "no such checkpoint"), ("notes.pt", "not a checkpoint")):
+        with pytest.raises(SystemExit) as stop:
+            main([str(tmp_path / model), "--shards", str(tmp_path)])
+        assert stop.value.code == 1
+        assert reason in capsys.readouterr().err
 
 
 def test_a_command_with_nothing_to_judge_on_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,7 @@ from training.trainer import DivergedError
 
 ERRORS = (BagError, CameraError, CheckpointError, DivergedError, DriveError, ExportError, LidarError, OSError)
 
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "street_lite0.safetensors"
 TRAIN_SHARE, TEST_SHARE = 0.64, 0.26  # of the drive's frames
 DRIVE_WEIGHT, RENDERED_WEIGHT = 3, 1  # samples of the drive and of rendered streets, where there are any
 
@@ -167,7 +168,12 @@ def adapt(
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("drive", type=Path, help="rosbag2, or folder with image/, lidar/ and calibration.json")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="what to start from: .pt or .safetensors")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=SHIPPED_WEIGHTS,
+        help=".pt or .safetensors; default: the shipped network",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the model, its weights and the report")
     parser.add_argument("--train-frames", type=int, default=0, metavar="N", help="default: the first 64 %%")
     parser.add_argument("--test-frames", type=int, default=0, metavar="N", help="default: the last 26 %%")

@@ -25,7 +25,7 @@ from recon3d_ros.core.report import NETWORK, Report, make_report, write_json
 from recon3d_ros.core.report_tables import report_markdown, score_markdown, surfaces_markdown
 from recon3d_ros.core.truth import TrueFrames
 from recon3d_ros.core.worst_frames import WorstFrames
-from recon3d_ros.engines import load_engine
+from recon3d_ros.engines import EngineError, load_engine
 from training.checkpoints import load_network
 from training.datasets import Frame, ShardFrames
 from training.models.depth_network import DepthNetwork
@@ -190,6 +190,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.shards is None and options.drive is None:
         parser.error("nothing to evaluate on: give --shards, --drive or both")
+    try:
+        _evaluate(options)
+    except (EngineError, OSError, ValueError) as error:  # those of checkpoints, models and drives are ValueErrors
+        parser.exit(1, f"{error}\n")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
     engine = load_model(options.model)
     figures: dict[str, object] = {"model": str(options.model)}
     if options.shards is not None:
