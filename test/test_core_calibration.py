@@ -93,6 +93,8 @@ def test_the_recorded_drives_calibration_is_read(shared_data: Path) -> None:
         ({"T_camera_lidar": [[1, 0], [0, 1]]}, r"T_camera_lidar has shape \(2, 2\), expected \(4, 4\)"),
         ({"T_camera_lidar": (2 * np.eye(4)).tolist()}, "T_camera_lidar's upper left 3x3 is not a rotation"),
         ({"T_camera_lidar": np.diag([-1.0, 1, 1, 1]).tolist()}, "is not a rotation"),
+        ({"T_camera_lidar": np.transpose(CONTENT["T_camera_lidar"]).tolist()}, "it may be transposed"),
+        ({"T_camera_lidar": np.diag([1.0, 1, 1, np.nan]).tolist()}, r"last row is \[0\.0, 0\.0, 0\.0, nan\]"),
         ({"rate_hz": 0}, "rate_hz is 0.0, expected a positive number"),
         ({"camera_height_m": -1.5}, "camera_height_m is -1.5, expected a positive number"),
     ],

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from drives import make_image, write_drive
 
-from recon3d_ros.core.camera import CameraError, CameraModel
+from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.drive import DriveError, load_drive
 from recon3d_ros.core.lidar import LidarError
 from recon3d_ros.core.ring import is_ring, load_ring
@@ -91,19 +91,24 @@ def test_the_frames_of_a_ring_carry_their_cameras_names(tmp_path: Path) -> None:
         ({"extra": sensor([0, 0, 1], LOOKS_FORWARD, [0, 0, 0])}, "has no extra.jpg"),
         ({"front": {"K": RING_K, "sensor_in_base": {}}}, "a sensor lacks 'size_wh'"),
         ({"front": sensor([0, 0, 1], [1.0, 1.0, 0.0, 0.0], [0, 0, 0])}, "expected a unit quaternion w x y z"),
+        ({"front": sensor([0, 0, 1], [math.nan] * 4, [0, 0, 0])}, "expected a unit quaternion w x y z"),
     ],
 )
 def test_a_ring_that_lacks_something_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises((DriveError, CameraError), match=message):
+    with pytest.raises((DriveError, LidarError), match=message):
         load_ring(write_ring(tmp_path / "ring", **changes))
 
 
-def test_a_sweep_that_is_cut_off_is_refused(tmp_path: Path) -> None:
-    ring = write_ring(tmp_path / "ring")
-    content = (ring / "lidar.npy").read_bytes()
-    (ring / "lidar.npy").write_bytes(content[:-8])
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.95])
+def test_a_sweep_that_is_cut_off_is_refused(tmp_path: Path, part: float) -> None:
+    ring, drive = write_ring(tmp_path / "ring"), write_drive(tmp_path / "drive", 1)
+    for sweep in (ring / "lidar.npy", drive / "lidar" / "000000.npy"):
+        content = sweep.read_bytes()
+        sweep.write_bytes(content[: int(part * len(content))])
     with pytest.raises(DriveError, match=r"lidar\.npy: cannot be read"):
         load_ring(ring)
+    with pytest.raises(DriveError, match=r"000000\.npy: cannot be read"):
+        list(TrueFrames(drive))
 
 
 def test_a_drive_is_no_ring(tmp_path: Path) -> None:
@@ -134,6 +139,8 @@ def test_the_calibrations_height_stands_unless_another_is_given(tmp_path: Path) 
     drive = write_drive(tmp_path / "drive", 1)
     assert [f.camera_height for f in TrueFrames(drive)] == [1.5]
     assert [f.camera_height for f in TrueFrames(drive, camera_height=2.0)] == [2.0]
+    with pytest.raises(DriveError, match="height is 0, expected metres above the ground"):
+        TrueFrames(drive, camera_height=0)
 
 
 def test_images_of_another_size_than_their_camera_are_skipped_and_then_named(tmp_path: Path) -> None:

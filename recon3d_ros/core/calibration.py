@@ -108,6 +108,11 @@ def _rigid_transform(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     rotation = matrix[:3, :3]
     if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
         raise CameraError("T_camera_lidar's upper left 3x3 is not a rotation")
+    if not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0.0, 0.0, 0.0, 1.0)):
+        raise CameraError(
+            f"T_camera_lidar's last row is {matrix[3].tolist()}, expected 0 0 0 1 below a finite translation in "
+            "metres; it may be transposed"
+        )
     return matrix
 
 

@@ -43,10 +43,10 @@ class Drive:
         path = self.folder / "lidar" / f"{image.stem}.npy"
         if not path.exists():
             return None
-        sweep = np.load(path)
-        if sweep.dtype != np.float32 or sweep.ndim != 2 or sweep.shape[1] != 4:
+        sweep = load_sweep(path)
+        if sweep.shape[1] != 4:
             raise DriveError(f"{path}: is {sweep.dtype}{list(sweep.shape)}, expected float32[N,4]")
-        return np.asarray(sweep, dtype=np.float32)
+        return sweep
 
     def depth_mm(self, image: Path) -> npt.NDArray[np.uint16] | None:
         """Returns the exact (H, W) uint16 depth of an image, millimetres with 0 for invalid, or None."""
@@ -58,6 +58,21 @@ class Drive:
             found = "cannot be read" if depth is None else f"is {depth.dtype}{list(depth.shape)}"
             raise DriveError(f"{path}: {found}, expected a 16-bit grey PNG in millimetres")
         return np.asarray(depth, dtype=np.uint16)
+
+
+def load_sweep(path: Path) -> npt.NDArray[np.float32]:
+    """Returns the (N, 3 or more) float32 sweep in a .npy file, x y z in metres first.
+
+    Raises:
+        DriveError: if the file cannot be read, or is no such array.
+    """
+    try:
+        sweep = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise DriveError(f"{path}: cannot be read ({error}), expected the LiDAR's sweep") from error
+    if sweep.dtype != np.float32 or sweep.ndim != 2 or sweep.shape[1] < 3:
+        raise DriveError(f"{path}: is {sweep.dtype}{list(sweep.shape)}, expected float32[N,4]")
+    return np.asarray(sweep, dtype=np.float32)
 
 
 def load_drive(folder: Path | str) -> Drive:

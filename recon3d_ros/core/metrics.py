@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-MIN_DEPTH, MAX_DEPTH = 1.0, 80.0  # metres along z: the range that KITTI's literature judges depth in
+MIN_DEPTH, MAX_DEPTH = 1.0, 80.0  # metres along z; the cap is that of KITTI's literature
 WHOLE_RANGE = (MIN_DEPTH, MAX_DEPTH)
 RANGES = (WHOLE_RANGE, (MIN_DEPTH, 10.0), (10.0, 30.0), (30.0, MAX_DEPTH))
 
@@ -75,7 +75,8 @@ def metrics_by_range(prediction: Depths, target: Depths) -> RangeTable:
     """Returns depth_metrics in each range of true depth that has pixels; the first is the whole of 1-80 m.
 
     Args:
-        prediction: (N,) metres, positive and not NaN; what is farther than 80 m counts as 80 m, as in Eigen et al.
+        prediction: (N,) metres, positive and not NaN; what is farther than 80 m counts as 80 m, as in KITTI's
+            literature (after median scaling, where there is any).
         target: (N,) metres.
     """
     prediction = np.minimum(prediction, MAX_DEPTH)

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from recon3d_ros.core.camera import CameraError, CameraModel
-from recon3d_ros.core.drive import IMAGE_SUFFIXES, DriveError
-from recon3d_ros.core.lidar import Points, Pose, transform
+from recon3d_ros.core.camera import CameraModel
+from recon3d_ros.core.drive import IMAGE_SUFFIXES, DriveError, load_sweep
+from recon3d_ros.core.lidar import Points, Pose, pose_matrix, transform
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +55,7 @@ def load_ring(folder: Path) -> list[RingCamera]:
     Raises:
         DriveError: if the calibration lacks a key, or an image or the one sweep is missing.
         CameraError: if a K is not that of a camera.
+        LidarError: if a rotation is no unit quaternion.
     """
     content = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
     sensors = {name: entry for name, entry in content.items() if _is_sensor(entry)}
@@ -63,7 +63,7 @@ def load_ring(folder: Path) -> list[RingCamera]:
     if len(lidars) != 1:
         raise DriveError(f"{folder}: calibration.json has {len(lidars)} sensors without a K, expected one LiDAR")
     try:
-        sweep = _read_sweep(folder / f"{lidars[0]}.npy")
+        sweep = load_sweep(folder / f"{lidars[0]}.npy")
         in_map = transform(sweep, _T_map_sensor(sensors[lidars[0]]))
         return [
             RingCamera(
@@ -71,7 +71,7 @@ def load_ring(folder: Path) -> list[RingCamera]:
                 image=_image(folder, name),
                 camera=_camera(sensor),
                 camera_height=float(sensor["sensor_in_base"]["translation_m"][2]),
-                points=transform(in_map, _inverse(_T_map_sensor(sensor))),
+                points=transform(in_map, np.linalg.inv(_T_map_sensor(sensor))),
             )
             for name, sensor in sorted(sensors.items())
             if name != lidars[0]
@@ -99,40 +99,9 @@ def _image(folder: Path, name: str) -> Path:
     raise DriveError(f"{folder}: has no {name}{IMAGE_SUFFIXES[0]}, the image of a camera in its calibration.json")
 
 
-def _read_sweep(path: Path) -> npt.NDArray[np.float32]:
-    try:
-        sweep = np.load(path)
-    except (OSError, ValueError) as error:
-        raise DriveError(f"{path}: cannot be read ({error}), expected the LiDAR's sweep") from error
-    if sweep.dtype != np.float32 or sweep.ndim != 2 or sweep.shape[1] < 3:
-        raise DriveError(f"{path}: is {sweep.dtype}{list(sweep.shape)}, expected float32[N,3] or more columns")
-    return np.asarray(sweep, dtype=np.float32)
-
-
 def _T_map_sensor(sensor: Mapping[str, Any]) -> Pose:
-    T_map_base, T_base_sensor = _pose(sensor["base_in_map"]), _pose(sensor["sensor_in_base"])
+    T_map_base, T_base_sensor = (
+        pose_matrix(sensor[name]["translation_m"], rotation_wxyz=sensor[name]["rotation_wxyz"])
+        for name in ("base_in_map", "sensor_in_base")
+    )
     return np.asarray(T_map_base @ T_base_sensor, dtype=np.float64)
-
-
-def _inverse(T_target_source: Pose) -> Pose:
-    """Returns T_source_target of a rigid (4, 4) transform."""
-    T = np.eye(4)
-    T[:3, :3] = T_target_source[:3, :3].T
-    T[:3, 3] = -T_target_source[:3, :3].T @ T_target_source[:3, 3]
-    return T
-
-
-def _pose(pose: Mapping[str, Any]) -> Pose:
-    """Returns the (4, 4) matrix of a translation and a unit quaternion (w x y z)."""
-    quaternion = np.asarray(pose["rotation_wxyz"], dtype=np.float64)
-    if quaternion.shape != (4,) or abs(np.linalg.norm(quaternion) - 1.0) > 1e-3:
-        raise CameraError(f"rotation_wxyz is {quaternion.tolist()}, expected a unit quaternion w x y z")
-    w, x, y, z = quaternion / np.linalg.norm(quaternion)
-    T = np.eye(4)
-    T[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    T[:3, 3] = pose["translation_m"]
-    return T

@@ -66,8 +66,11 @@ class TrueFrames:
             camera_height: used instead of what the calibration says, metres.
 
         Raises:
-            DriveError, CameraError: if it is neither, or its calibration cannot be used.
+            DriveError, CameraError, LidarError: if it is neither, its calibration cannot be used, or the camera's
+                height is not positive.
         """
+        if camera_height is not None and not camera_height > 0:
+            raise DriveError(f"the camera's height is {camera_height}, expected metres above the ground")
         self.path = folder
         entries = _ring_entries(folder) if is_ring(folder) else _drive_entries(folder)
         self._entries = list(entries)
