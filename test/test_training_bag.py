@@ -29,7 +29,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install -r require
 from recon3d_ros.bags.lidar import find_lidar, sweep_of  # noqa: E402
 from recon3d_ros.bags.messages import static_tf_message  # noqa: E402
 from recon3d_ros.bags.reader import BagError, BagReader  # noqa: E402
-from recon3d_ros.bags.transforms import read_transforms  # noqa: E402
+from recon3d_ros.bags.transforms import read_ego_motion, read_transforms  # noqa: E402
 from recon3d_ros.core.calibration import load_calibration  # noqa: E402
 from recon3d_ros.core.encodings import EncodingError  # noqa: E402
 from recon3d_ros.core.lidar import LidarError  # noqa: E402
@@ -300,6 +300,42 @@ def test_the_times_of_points_are_read_in_their_drivers_units(
     assert (times is None) == (expected is None)
     if expected is not None:
         np.testing.assert_allclose(times, expected, atol=1e-6)
+
+
+def test_the_time_of_a_point_without_a_return_does_not_count() -> None:
+    points = np.vstack([POSTS[:1], np.full((1, 3), np.nan), POSTS[1:2]])
+    message = cloud_message(points, SECOND, np.array([10_000_000, 4_000_000_000, 30_000_000]))
+    times = sweep_of(message, stamp_ns=SECOND, frame_id="lidar").times
+    np.testing.assert_allclose(times, [0.01, 0.03])
+
+
+@pytest.mark.parametrize(("unit_s", "stamp_s"), [(1.0, 1.7e9), (1e-9, 1.7e9)])
+def test_times_since_1970_are_told_from_times_after_the_stamp(unit_s: float, stamp_s: float) -> None:
+    message = cloud_message(POSTS, SECOND)
+    rows = np.zeros((len(POSTS), 24), dtype=np.uint8)
+    rows[:, :12] = message.data.reshape(-1, 16)[:, :12]
+    rows[:, 16:] = ((stamp_s + np.array([0.0, 0.03, 0.06, 0.09])) / unit_s).astype("<f8")[:, None].view(np.uint8)
+    message.fields.append(
+        ros_message("sensor_msgs/msg/PointField", name="timestamp", offset=16, datatype=8, count=1)
+    )
+    message.data, message.point_step, message.row_step = rows.reshape(-1), 24, 24 * len(POSTS)
+    times = sweep_of(message, stamp_ns=round(stamp_s * SECOND), frame_id="lidar").times
+    np.testing.assert_allclose(times, [0.0, 0.03, 0.06, 0.09], atol=1e-6)
+
+
+def test_odometry_that_never_set_its_rotation_is_named(tmp_path: Path) -> None:
+    messages = [("/tf_static", static_tf_message(STATIC, SECOND), SECOND)]
+    for index in range(2):
+        odometry = odometry_message(0.0, SECOND + index)
+        odometry.pose.pose.orientation.w = 0.0
+        messages.append(("/odom", odometry, SECOND + index))
+    with (
+        BagReader(write_bag(tmp_path / "bag", messages)) as reader,
+        pytest.raises(
+            BagError, match=r"/odom: a rotation is \[0\.0, 0\.0, 0\.0, 0\.0\], expected a unit quaternion"
+        ),
+    ):
+        read_ego_motion(reader, read_transforms(reader), "lidar")
 
 
 def test_a_cloud_without_coordinates_or_bytes_is_refused_and_nan_returns_dropped() -> None:

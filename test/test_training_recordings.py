@@ -85,6 +85,15 @@ def test_a_folder_of_images_and_depth_maps_keeps_both_together(tmp_path: Path) -
     assert np.isnan(frame.depth).sum() == 2
 
 
+def test_files_named_by_their_stamps_are_found(tmp_path: Path) -> None:
+    write_image(tmp_path / "image" / "1305031102.175304.png")  # as TUM's RGB-D recordings name them
+    (tmp_path / "depth").mkdir()
+    depth_mm = np.full((HEIGHT, WIDTH), 3000, dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "depth" / "1305031102.175304.png"), depth_mm)
+    (tmp_path / "intrinsics.txt").write_text("60 0 37.5\n0 62 20.25\n0 0 1\n")
+    assert np.allclose(open_frames(tmp_path)[0].depth, 3.0)
+
+
 def test_a_smaller_depth_map_brings_image_and_camera_to_its_size(tmp_path: Path) -> None:
     folder = write_drive(tmp_path / "drive", 2)
     frame = DepthFolderFrames(folder)[1]

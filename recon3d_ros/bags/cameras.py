@@ -50,10 +50,10 @@ def _is_copy(name: str, names: list[str]) -> bool:
 
 
 def _is_depth(reader: BagReader, topic: str) -> bool:
-    message = next(reader.messages([topic]))
     try:
+        message = next(reader.messages([topic]))
         content = reader.deserialise(message)
-    except BagError:
+    except (BagError, StopIteration):  # StopIteration: damaged before its first message
         return False  # it is said when the frames are read
     if message.type == COMPRESSED_IMAGE:
         return "compresseddepth" in str(content.format).lower()

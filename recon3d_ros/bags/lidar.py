@@ -105,25 +105,34 @@ def sweep_of(message: PointCloud, *, stamp_ns: int, frame_id: str) -> Sweep:
         dtype=np.float32 if kinds == {"f4"} else np.float64,
         is_bigendian=message.is_bigendian,
     )
-    is_return = np.isfinite(points).all(axis=1) & (np.abs(points) > 0).any(axis=1)
+    is_return = np.asarray(np.isfinite(points).all(axis=1) & (points != 0).any(axis=1), dtype=np.bool_)
     field = next((fields[name] for name in TIME_FIELDS if name in fields), None)
-    times = None if field is None else _times(message, field, stamp_ns)
-    return Sweep(stamp_ns, frame_id, points[is_return], None if times is None else times[is_return])
+    times = None if field is None else _times(message, field, stamp_ns, is_return)
+    return Sweep(stamp_ns, frame_id, points[is_return], times)
 
 
-def _times(message: PointCloud, field: PointField, stamp_ns: int) -> npt.NDArray[np.float64] | None:
-    """Returns the (N,) seconds after the stamp, or None where they make no sense."""
-    kind = np.dtype(DTYPES.get(field.datatype, "f4")).newbyteorder(">" if message.is_bigendian else "<")
-    if field.offset + kind.itemsize > message.point_step or message.height * message.width == 0:
+def _times(
+    message: PointCloud, field: PointField, stamp_ns: int, is_return: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64] | None:
+    """Returns the seconds after the stamp of the returns alone, or None where they make no sense.
+
+    Args:
+        message, field: the cloud and its field of times.
+        stamp_ns: of the header.
+        is_return: (height * width,); a driver leaves the time of a point without a return at 0 or NaN.
+    """
+    if field.datatype not in DTYPES or not is_return.any():
+        return None
+    kind = np.dtype(DTYPES[field.datatype]).newbyteorder(">" if message.is_bigendian else "<")
+    if field.offset + kind.itemsize > message.point_step:
         return None
     shape, strides = (message.height, message.width), (message.row_step, message.point_step)
     values = np.ndarray(shape, kind, message.data, field.offset, strides).reshape(-1)
-    if kind.kind == "f":
-        seconds = values.astype(np.float64)
-        if np.nanmax(np.abs(seconds)) > 1e14:
-            seconds = (seconds - stamp_ns) * 1e-9
-        elif np.nanmax(np.abs(seconds)) > 1e8:
-            seconds = seconds - stamp_ns * 1e-9
-    else:
-        seconds = values.astype(np.float64) * 1e-9
+    seconds = values[is_return].astype(np.float64)
+    if kind.kind != "f":
+        seconds = seconds * 1e-9
+    elif np.abs(seconds).max() > 1e14:
+        seconds = (seconds - stamp_ns) * 1e-9
+    elif np.abs(seconds).max() > 1e8:
+        seconds = seconds - stamp_ns * 1e-9
     return seconds if bool((np.abs(seconds) <= MAX_SWEEP_S).all()) else None

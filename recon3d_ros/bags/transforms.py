@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from recon3d_ros.bags.reader import BagError, BagReader
-from recon3d_ros.core.lidar import Pose, Trajectory, pose_matrix
+from recon3d_ros.core.lidar import LidarError, Pose, Trajectory, pose_matrix
 
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 ODOMETRY = "nav_msgs/msg/Odometry"
@@ -89,9 +89,9 @@ def read_transforms(reader: BagReader) -> Transforms:
     for message in reader.messages(topics) if topics else ():
         for item in reader.deserialise(message).transforms:
             edge = (_name(item.header.frame_id), _name(item.child_frame_id))
-            t, q = item.transform.translation, item.transform.rotation
-            matrix = pose_matrix((t.x, t.y, t.z), rotation_wxyz=(q.w, q.x, q.y, q.z))
-            found[edge][stamp_ns(item.header)] = matrix
+            what = f"{message.topic}, {edge[0]} -> {edge[1]}"
+            pose = _pose(item.transform.translation, item.transform.rotation, what)
+            found[edge][stamp_ns(item.header)] = pose
     parents, moving = {}, {}
     for (parent, child), poses in found.items():
         matrices = np.stack(list(poses.values()))
@@ -115,8 +115,8 @@ def read_ego_motion(reader: BagReader, transforms: Transforms, sensor_frame: str
         poses, frame = {}, ""
         for message in reader.messages([topic.name]):
             content = reader.deserialise(message)
-            p, q = content.pose.pose.position, content.pose.pose.orientation
-            poses[stamp_ns(content.header)] = pose_matrix((p.x, p.y, p.z), rotation_wxyz=(q.w, q.x, q.y, q.z))
+            pose = content.pose.pose
+            poses[stamp_ns(content.header)] = _pose(pose.position, pose.orientation, topic.name)
             frame = _name(content.child_frame_id)
         if len(poses) > 1 and transforms.fixed.connects(frame, sensor_frame):
             return EgoMotion(frame, _trajectory(poses))
@@ -130,6 +130,15 @@ def read_ego_motion(reader: BagReader, transforms: Transforms, sensor_frame: str
 def stamp_ns(header: Any) -> int:
     """Returns a header's stamp, nanoseconds."""
     return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+def _pose(translation: Any, rotation: Any, what: str) -> Pose:
+    """Returns the (4, 4) matrix of a message's x y z and quaternion; `what` names them in the error."""
+    t, q = translation, rotation
+    try:
+        return pose_matrix((t.x, t.y, t.z), rotation_wxyz=(q.w, q.x, q.y, q.z))
+    except LidarError as error:
+        raise BagError(f"{what}: {error}; its publisher leaves the rotation unset") from error
 
 
 def _name(frame: str) -> str:

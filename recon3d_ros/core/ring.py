@@ -71,7 +71,7 @@ def load_ring(folder: Path) -> list[RingCamera]:
                 image=_image(folder, name),
                 camera=_camera(sensor),
                 camera_height=float(sensor["sensor_in_base"]["translation_m"][2]),
-                points=transform(in_map, np.linalg.inv(_T_map_sensor(sensor))),
+                points=transform(in_map, _T_sensor_map(sensor)),
             )
             for name, sensor in sorted(sensors.items())
             if name != lidars[0]
@@ -105,3 +105,7 @@ def _T_map_sensor(sensor: Mapping[str, Any]) -> Pose:
         for name in ("base_in_map", "sensor_in_base")
     )
     return np.asarray(T_map_base @ T_base_sensor, dtype=np.float64)
+
+
+def _T_sensor_map(sensor: Mapping[str, Any]) -> Pose:
+    return np.asarray(np.linalg.inv(_T_map_sensor(sensor)), dtype=np.float64)

@@ -20,15 +20,16 @@ def read_image(path: Path) -> RawImage:
     """Returns an image.
 
     Args:
-        path: Of the file; without a suffix, that of the .jpg, .jpeg or .png file that is there.
+        path: Of the file; without an image's suffix, that of the .jpg, .jpeg or .png file that is there.
 
     Raises:
         DatasetError: There is none, or it is damaged.
     """
-    candidates = [path] if path.suffix else [path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES]
+    is_whole = path.suffix.lower() in IMAGE_SUFFIXES  # "1305031102.175304" has a dot and no suffix
+    candidates = [path] if is_whole else [path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES]
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
-        raise DatasetError(f"{path}: no such image{'' if path.suffix else ', nor with .jpg, .jpeg or .png'}")
+        raise DatasetError(f"{path}: no such image{'' if is_whole else ', nor with .jpg, .jpeg or .png'}")
     try:
         return decode_compressed(file.read_bytes())
     except (OSError, EncodingError) as error:

@@ -44,11 +44,11 @@ class NuScenesFrames(Sequence[Frame]):
         """
         self._root = root
         tables = root / version
-        sensors = {row["token"]: row["channel"] for row in _read_table(tables / "sensor.json")}
-        self._calibrations = {row["token"]: row for row in _read_table(tables / "calibrated_sensor.json")}
-        self._poses = {row["token"]: row for row in _read_table(tables / "ego_pose.json")}
         channels: dict[str, dict[str, Row]] = {camera: {}, lidar: {}}
         try:
+            sensors = {row["token"]: row["channel"] for row in _read_table(tables / "sensor.json")}
+            self._calibrations = {row["token"]: row for row in _read_table(tables / "calibrated_sensor.json")}
+            self._poses = {row["token"]: row for row in _read_table(tables / "ego_pose.json")}
             for row in _read_table(tables / "sample_data.json"):
                 channel = sensors[self._calibrations[row["calibrated_sensor_token"]]["sensor_token"]]
                 if row["is_key_frame"] and channel in channels:
