@@ -129,6 +129,7 @@ def test_what_cannot_be_adapted_to_is_refused_with_one_sentence(
     assert "do not fit into 2 frames" in refusal(write_wall(tmp_path / "short", 2))
     drive = write_wall(tmp_path / "drive")
     assert "no such checkpoint" in refusal(drive, "--checkpoint", "none.pt")
+    assert "steps is 0, expected 1 or more" in refusal(drive, "--steps", 0)
     assert "no shard found" in refusal(drive, "--rendered", empty)
     assert not (out / "adapted.onnx").exists()
     assert "is not empty; name a new folder" in refusal(drive, "--out", drive)

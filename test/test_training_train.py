@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -24,9 +25,7 @@ from training.config import TrainConfig  # noqa: E402
 from training.models.depth_network import DepthNetworkConfig  # noqa: E402
 from training.stream import Source, shard_source  # noqa: E402
 from training.train import main, train  # noqa: E402
-from training.trainer import (  # noqa: E402
-    DivergedError,
-)
+from training.trainer import DivergedError  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -108,6 +107,20 @@ def test_a_run_s_folder_that_cannot_be_written_is_named_before_training(tmp_path
     (tmp_path / "run").write_text("a file")
     with pytest.raises(CheckpointError, match="run: the run's folder cannot be written"):
         train(TINY, toy_source(tmp_path), tmp_path / "run")
+
+
+def test_resuming_on_a_full_disk_loses_neither_configuration_nor_log(tmp_path, monkeypatch) -> None:
+    sources, run = toy_source(tmp_path), tmp_path / "run"
+    train(dataclasses.replace(TINY, steps=2), sources, run)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(CheckpointError, match="run: the run's folder cannot be written .*No space left"):
+        train(TINY, sources, run, resume=True)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_the_best_network_on_the_validation_frames_is_kept(tmp_path, monkeypatch) -> None:

@@ -13,18 +13,16 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from recon3d_ros.bags.reader import BagError, is_bag
+from recon3d_ros.bags.reader import is_bag
 from recon3d_ros.core.calibration import load_calibration
-from recon3d_ros.core.camera import CameraError
 from recon3d_ros.core.drive import DriveError
-from recon3d_ros.core.lidar import LidarError
-from training.adaptation_report import Judgement, judge, write_report
-from training.checkpoints import CheckpointError, load_network, read_checkpoint, save_published
+from training.adaptation_report import WHOLE, Judgement, judge, write_report
+from training.checkpoints import load_network, read_checkpoint, save_published
 from training.config import TrainConfig
 from training.datasets.bag import BagFrames, extract_drive
 from training.datasets.drive import DriveFrames
-from training.datasets.frame import Frame, Frames
 from training.datasets.samples import FrameSamples
 from training.export import ExportError, export
 from training.models.depth_network import DepthNetwork
@@ -32,7 +30,7 @@ from training.stream import Source, shard_source
 from training.train import train
 from training.trainer import DivergedError
 
-ERRORS = (BagError, CameraError, CheckpointError, DivergedError, DriveError, ExportError, LidarError, OSError)
+T = TypeVar("T")
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "street_lite0.safetensors"
 TRAIN_SHARE, TEST_SHARE = 0.64, 0.26  # of the drive's frames
@@ -40,17 +38,17 @@ DRIVE_WEIGHT, RENDERED_WEIGHT = 3, 1  # samples of the drive and of rendered str
 
 
 @dataclasses.dataclass(frozen=True)
-class SomeFrames(Sequence[Frame]):
-    """A range of an adapter's frames."""
+class SomeFrames(Sequence[T]):
+    """A range of a drive's frames, each read when it is asked for by `read`."""
 
-    frames: Frames
+    read: Callable[[int], T]
     chosen: range
 
     def __len__(self) -> int:
         return len(self.chosen)
 
-    def __getitem__(self, index: int) -> Frame:  # type: ignore[override]  # one frame at a time, no slices
-        return self.frames[self.chosen[index]]
+    def __getitem__(self, index: int) -> T:  # type: ignore[override]  # one frame at a time, no slices
+        return self.read(self.chosen[index])
 
 
 def split(count: int, *, train_frames: int = 0, test_frames: int = 0) -> tuple[range, range]:
@@ -130,11 +128,11 @@ def adapt(
     names = frames.names
 
     def judge_held_out(network: DepthNetwork) -> Judgement:
-        held_out = (frames.true_frame(index) for index in test_range)
+        held_out = SomeFrames(frames.true_frame, test_range)
         return judge(network, held_out, height=config.height, width=config.width)
 
     before = judge_held_out(load_network(Path(config.initial)))
-    sources = [Source(partial(FrameSamples, SomeFrames(frames, train_range)), DRIVE_WEIGHT)]
+    sources = [Source(partial(FrameSamples, SomeFrames(frames.__getitem__, train_range)), DRIVE_WEIGHT)]
     if rendered is not None:
         sources.append(shard_source(rendered, RENDERED_WEIGHT))
     checkpoint = train(config, sources, out / "run", stopped=stopped)
@@ -189,13 +187,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.out.is_dir() and any(options.out.iterdir()):
         parser.exit(1, f"{options.out}: is not empty; name a new folder for this adaptation\n")
+    if options.every < 1:
+        parser.error(f"--every is {options.every}, expected 1 or more")
     interrupts: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     try:
         config = adaptation_config(
             options.checkpoint, steps=options.steps, minutes=options.minutes, workers=options.workers
         )
         frames = DriveFrames(_extracted(options) if is_bag(options.drive) else options.drive)
+        # From here on there is something to report: Ctrl-C ends the training and not the command.
+        signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
         before, after = adapt(
             frames,
             config,
@@ -205,10 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rendered=options.rendered,
             stopped=lambda: bool(interrupts),
         )
-    except ERRORS as error:
+    except (DivergedError, ExportError, OSError, ValueError) as error:  # those of all adapters are ValueErrors
         parser.exit(1, f"{error}\n")
     for when, judgement in (("before", before), ("after", after)):
-        metrics = judgement.mean.metric["1-80 m"]
+        metrics = judgement.mean.metric[WHOLE]
         print(f"{when}: abs_rel {metrics['abs_rel']:.3f}, delta1 {metrics['delta1']:.3f}")
     print(f"wrote {options.out}/adapted.onnx and {options.out}/report.md")
 

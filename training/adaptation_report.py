@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from recon3d_ros.core.atomic_file import open_atomically
+from recon3d_ros.core.atomic_file import open_atomically, write_json
 from recon3d_ros.core.error_picture import error_picture
 from recon3d_ros.core.evaluation import FrameScore, JudgedPixels, Score, frame_score, judged_pixels, mean_score
-from recon3d_ros.core.metrics import RangeTable
+from recon3d_ros.core.metrics import WHOLE_RANGE, RangeTable, range_name
 from recon3d_ros.core.pipeline import DepthFrame, DepthPipeline
 from recon3d_ros.core.truth import TrueFrame
 from training.models.depth_network import DepthNetwork
 from training.torch_engine import TorchEngine
 
+WHOLE = range_name(WHOLE_RANGE)
 COLUMNS = ("abs_rel", "sq_rel", "rmse", "silog", "delta1", "delta2", "delta3")
 
 
@@ -28,17 +27,18 @@ class Judgement:
     """What a network says of some frames, and how far off it is.
 
     Attributes:
-        frames, pixels, scores: Of each frame.
+        scores: Of each frame.
         mean: Over all of them.
+        look: Returns the depth of a frame, by its number, and where the truth of it is known: anew, for the frames
+            of a long drive do not fit into memory.
     """
 
-    frames: list[DepthFrame]
-    pixels: list[JudgedPixels]
     scores: list[FrameScore]
     mean: Score
+    look: Callable[[int], tuple[DepthFrame, JudgedPixels]]
 
 
-def judge(network: DepthNetwork, frames: Iterable[TrueFrame], *, height: int, width: int) -> Judgement:
+def judge(network: DepthNetwork, frames: Sequence[TrueFrame], *, height: int, width: int) -> Judgement:
     """Returns the error of a network through the pipeline that the vehicle runs, as `recon3d eval` tells it.
 
     Args:
@@ -50,14 +50,17 @@ def judge(network: DepthNetwork, frames: Iterable[TrueFrame], *, height: int, wi
         ValueError: No frame has a return within 1-80 m.
     """
     pipeline = DepthPipeline(TorchEngine(network, height=height, width=width))
-    depths, judged, scores = [], [], []
-    for frame in frames:
+
+    def look(index: int) -> tuple[DepthFrame, JudgedPixels]:
+        frame = frames[index]
         [depth] = pipeline([frame.image], [frame.camera])
-        pixels = judged_pixels(depth, frame.points)
-        depths.append(depth)
-        judged.append(pixels)
+        return depth, judged_pixels(depth, frame.points)
+
+    scores = []
+    for index in range(len(frames)):
+        _, pixels = look(index)
         scores.append(frame_score(pixels.prediction, pixels.target, pixels.confidence))
-    return Judgement(depths, judged, scores, mean_score(scores))
+    return Judgement(scores, mean_score(scores), look)
 
 
 def write_report(
@@ -75,7 +78,7 @@ def write_report(
     Returns:
         The path of report.md.
     """
-    order = np.argsort([score.metric["1-80 m"]["abs_rel"] if score.metric else np.inf for score in after.scores])
+    order = np.argsort([score.metric[WHOLE]["abs_rel"] if score.metric else np.inf for score in after.scores])
     chosen = dict(zip(("best", "middle", "worst"), order[[0, len(order) // 2, -1]].tolist(), strict=True))
     lines = [f"# {title}", "", *(f"- {fact}" for fact in facts), ""]
     lines += _table("all", before.mean.metric, after.mean.metric)
@@ -84,27 +87,22 @@ def write_report(
     for label, index in chosen.items():
         for when, judgement in (("before", before), ("after", after)):
             file = f"{label}_{when}.jpg"
-            picture = error_picture(
-                judgement.frames[index],
-                judgement.pixels[index],
-                judgement.scores[index].metric,
-                f"{label} frame ({names[index]}), {when} adaptation",
-            )
+            caption = f"{label} frame ({names[index]}), {when} adaptation"
+            picture = error_picture(*judgement.look(index), judgement.scores[index].metric, caption)
             content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
             with open_atomically(folder / file) as stream:
                 stream.write(content)
             lines.append(f"![{label}, {when}]({file})")
     figures = {
         "facts": facts,
-        "before": dataclasses.asdict(before.mean),
-        "after": dataclasses.asdict(after.mean),
+        "before": before.mean,
+        "after": after.mean,
         "frames": {
             name: {"before": b.metric, "after": a.metric}
             for name, b, a in zip(names, before.scores, after.scores, strict=True)
         },
     }
-    with open_atomically(folder / "report.json") as stream:
-        stream.write((json.dumps(figures, indent=2) + "\n").encode())
+    write_json(folder / "report.json", figures)
     with open_atomically(folder / "report.md") as stream:
         stream.write(("\n".join(lines) + "\n").encode())
     return folder / "report.md"

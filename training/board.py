@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from recon3d_ros.core.colors import color_depth, color_ratio
 from training.stream import Sample
 from training.trainer import TrainState
 
 SCALAR_STEPS = 10  # every step would make the event file the largest of the run
 CLOUD_POINTS = 20_000
-NEAREST, FARTHEST = 1.0, 80.0  # metres, the colours' range
-LARGEST_RATIO = 2.0  # prediction / target at the error's full colour
 
 
 class Board:
@@ -44,31 +42,14 @@ class Board:
             image, K = sample["image"], sample["K"]
             found, _ = network.infer(image[None].to(state.device), K[None, 0, 0].to(state.device))
             depth, target = found[0].float().cpu().numpy(), sample["depth"].numpy()
-            panels = [image.numpy(), colour_depth(depth), colour_depth(target), colour_error(depth, target)]
+            known = np.where(np.isfinite(target) & (target > 0), target, np.nan)
+            panels = [image.numpy(), color_depth(depth), color_depth(target), color_ratio(depth, known)]
             self._writer.add_image(f"sample_{i}", np.vstack(panels), state.step, dataformats="HWC")
             if i == 0:
                 points, paint = cloud(depth, image.numpy(), K.numpy(), max_depth=network.config.max_depth)
                 vertices, colours = torch.from_numpy(points)[None], torch.from_numpy(paint)[None]
                 self._writer.add_mesh("points", vertices, colors=colours, global_step=state.step)
         self._writer.flush()
-
-
-def colour_depth(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Returns (H, W, 3) RGB: bright is near, dark far and sky; black where the depth is unknown."""
-    span = np.log(FARTHEST / NEAREST)
-    nearness = 1.0 - np.log(np.clip(np.nan_to_num(depth, nan=FARTHEST), NEAREST, FARTHEST) / NEAREST) / span
-    colours = cv2.applyColorMap((255 * nearness).astype(np.uint8), cv2.COLORMAP_MAGMA)[..., ::-1]
-    return np.where(np.isnan(depth)[..., None], 0, colours).astype(np.uint8)
-
-
-def colour_error(depth: npt.NDArray[np.float32], target: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Returns (H, W, 3) RGB: white is right, red predicted too far, blue too near, black no finite target."""
-    known = np.isfinite(target) & (target > 0)
-    ratio = np.log(depth / np.where(known, target, depth)) / np.log(LARGEST_RATIO)
-    strength = np.clip(ratio, -1.0, 1.0)[..., None]
-    red, blue = np.array([1.0, 0.1, 0.1]), np.array([0.1, 0.1, 1.0])
-    colours = 1.0 + np.abs(strength) * (np.where(strength > 0, red, blue) - 1.0)
-    return np.where(known[..., None], 255 * colours, 0).astype(np.uint8)
 
 
 def cloud(

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from recon3d_ros.core.atomic_file import write_json
 from recon3d_ros.core.confidence import DROPPED
 from recon3d_ros.core.evaluation import FrameScore, Score, frame_score, mean_score
 from recon3d_ros.core.judge import judge
 from recon3d_ros.core.metrics import RANGES, WHOLE_RANGE, range_name
 from recon3d_ros.core.pipeline import DepthFrame, DepthPipeline, Engine
 from recon3d_ros.core.preprocess import RawImage
-from recon3d_ros.core.report import NETWORK, Report, make_report, write_json
+from recon3d_ros.core.report import NETWORK, Report, make_report
 from recon3d_ros.core.report_tables import report_markdown, score_markdown, surfaces_markdown
 from recon3d_ros.core.truth import TrueFrames
 from recon3d_ros.core.worst_frames import WorstFrames

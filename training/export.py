@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from recon3d_ros.core.atomic_file import open_atomically
 from recon3d_ros.engines import load_engine
-from training.checkpoints import CheckpointError, load_network
+from training.checkpoints import load_network
 from training.datasets import Frame, ShardFrames
 from training.models.depth_network import DepthNetwork
 from training.quantise import quantise
@@ -240,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             precision=options.precision,
             calibration=calibration_frames(options.calibration) if options.calibration else (),
         )
-    except (ExportError, CheckpointError, OSError) as error:
+    except (ExportError, OSError, ValueError) as error:  # those of checkpoints, models and shards are ValueErrors
         parser.exit(1, f"{error}\n")
     size = options.out.stat().st_size / 1e6
     kind = "largest" if options.precision == "fp32" else "mean"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import torch
 
+from recon3d_ros.core.atomic_file import open_atomically, write_json
 from training.board import Board
 from training.checkpoints import CheckpointError, save_checkpoint
 from training.config import TrainConfig
@@ -49,13 +49,13 @@ class RunFolder:
         self._pictures = [] if validation is None else validation_samples(validation)
         log = folder / LOG_NAME
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / CONFIG_NAME).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+            write_json(folder / CONFIG_NAME, dataclasses.asdict(config))
             # A run that was killed has logged steps after its checkpoint: they are taken again.
             kept = (
                 [line for line in log.read_text().splitlines() if _step(line) <= state.step] if state.step else []
             )
-            log.write_text("".join(f"{line}\n" for line in kept))
+            with open_atomically(log) as file:
+                file.write("".join(f"{line}\n" for line in kept).encode())
             self._log = open(log, "a", buffering=1)  # a line a step, to be followed by tail -f
         except OSError as error:
             raise CheckpointError(f"{folder}: the run's folder cannot be written ({error})") from error

@@ -138,7 +138,7 @@ def _pose(translation: Any, rotation: Any, what: str) -> Pose:
     try:
         return pose_matrix((t.x, t.y, t.z), rotation_wxyz=(q.w, q.x, q.y, q.z))
     except LidarError as error:
-        raise BagError(f"{what}: {error}; its publisher leaves the rotation unset") from error
+        raise BagError(f"{what}: {error}; its publisher does not set the rotation") from error
 
 
 def _name(frame: str) -> str:

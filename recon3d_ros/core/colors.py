@@ -32,11 +32,11 @@ def color_depth(depth: npt.NDArray[np.floating]) -> Picture:
 
 
 def color_ratio(prediction: npt.NDArray[np.floating], target: npt.NDArray[np.floating]) -> Picture:
-    """Returns the (N, 3) uint8 RGB colours of predicted against true depth.
+    """Returns the (..., 3) uint8 RGB colours of predicted against true depth.
 
     Args:
-        prediction: (N,) metres; NaN is invalid and black.
-        target: (N,) metres.
+        prediction: of any shape, metres; NaN is invalid and black.
+        target: of the same shape, metres; NaN is unknown and black.
 
     Returns:
         White where they agree, blue where the prediction is half the truth or less, red where it is twice or more.

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from recon3d_ros.core.atomic_file import open_atomically
 from recon3d_ros.core.baselines import best_cap, best_constant, ground_plane
 from recon3d_ros.core.evaluation import FrameScore, JudgedPixels, Score, frame_score, mean_score
 from recon3d_ros.core.judge import Judged
@@ -79,9 +76,3 @@ def surface_scores(frames: Sequence[JudgedPixels]) -> dict[str, Score]:
             scores.setdefault(name, []).append(frame_score(frame.prediction[mask], frame.target[mask]))
     means = {name: [score for score in of_surface if score.metric] for name, of_surface in scores.items()}
     return {name: mean_score(of_surface) for name, of_surface in means.items() if of_surface}
-
-
-def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Writes a whole JSON file or none; dataclasses become objects."""
-    with open_atomically(path) as file:
-        file.write((json.dumps(content, indent=1, default=asdict) + "\n").encode())

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from recon3d_ros.core.atomic_file import write_json
 from recon3d_ros.core.judge import judge
-from recon3d_ros.core.report import make_report, write_json
+from recon3d_ros.core.report import make_report
 from recon3d_ros.core.report_tables import report_markdown
 from recon3d_ros.core.truth import TrueFrames
 from recon3d_ros.core.worst_frames import WorstFrames
