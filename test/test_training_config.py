@@ -94,6 +94,10 @@ def test_resuming_with_another_file_is_refused(tmp_path) -> None:
     [
         (["--encoder", "tiny"], "no ImageNet weights.*--no-pretrained"),
         (["--encoder", "tiny", "--no-pretrained", "--device", "tpu"], "device is 'tpu', expected cpu or cuda"),
+        (
+            [f"--{name}-weight=0" for name in ("silog", "log-l1", "gradient", "error")],
+            "the weight of every loss is 0",
+        ),
         (["--height", "100"], "height is 100, expected a multiple of 32"),
         (["--encoder", "tiny", "--no-pretrained", "--validation", "nowhere"], "nowhere: no shard found"),
     ],

@@ -106,6 +106,8 @@ class TrainConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if self.workers < 0:
             raise ConfigError(f"workers is {self.workers}, expected 0 (load in the training process) or more")
+        if not any(getattr(self, f.name) for f in dataclasses.fields(self) if f.name.endswith("_weight")):
+            raise ConfigError("the weight of every loss is 0: there is nothing to learn")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}, expected one of {PRECISIONS}")
 
