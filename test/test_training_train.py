@@ -118,7 +118,7 @@ def test_resuming_on_a_full_disk_loses_neither_configuration_nor_log(tmp_path, m
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(CheckpointError, match="run: the run's folder cannot be written .*No space left"):
+    with pytest.raises(CheckpointError, match=r"run: the run's folder cannot be written .*No space left"):
         train(TINY, sources, run, resume=True)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 

@@ -98,11 +98,8 @@ def report_shards(engine: Engine, folder: Path, *, limit: int = 0) -> ShardsRepo
             of_surface = _score(depth, np.where(mask, frame.depth, np.float32(np.nan)))
             if of_surface.metric:
                 surfaces.setdefault(name, []).append(of_surface)
-        is_sky, is_known = (
-            np.isposinf(frame.depth),
-            (frame.depth >= WHOLE_RANGE[0]) & (frame.depth <= WHOLE_RANGE[1]),
-        )
-        is_empty = np.isposinf(depth.depth)
+        is_sky, is_empty = np.isposinf(frame.depth), np.isposinf(depth.depth)
+        is_known = (frame.depth >= WHOLE_RANGE[0]) & (frame.depth <= WHOLE_RANGE[1])
         sky, found = sky + int(is_sky.sum()), found + int((is_sky & is_empty).sum())
         known, wrong = known + int(is_known.sum()), wrong + int((is_known & is_empty).sum())
     return ShardsReport(

@@ -55,7 +55,7 @@ class ConfidenceScore:
         random: abs_rel when pixels are dropped at random, which does not change its mean.
         gain: (random - by_confidence) / (random - oracle): 1 is perfect, 0 no better than chance.
         reliability: bins of stated probability that hold pixels, over all frames together.
-        expected_calibration_error: mean |stated - within| over pixels.
+        expected_calibration_error: mean over pixels of |stated - within| of the bin that they are in.
     """
 
     dropped: tuple[float, ...]

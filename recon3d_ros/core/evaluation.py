@@ -14,11 +14,14 @@ from recon3d_ros.core.lidar import Points, project
 from recon3d_ros.core.metrics import (
     MAX_DEPTH,
     MIN_DEPTH,
+    RANGES,
+    WHOLE_RANGE,
     Depths,
     RangeTable,
     mean_by_range,
     median_scaled,
     metrics_by_range,
+    range_name,
     split_by_range,
 )
 from recon3d_ros.core.pipeline import DepthFrame
@@ -125,8 +128,8 @@ def mean_score(frames: Sequence[FrameScore]) -> Score:
     Raises:
         ValueError: if no frame has a pixel with known depth.
     """
-    pixels = {name: sum(frame.pixels[name] for frame in frames) for name in (frames[0].pixels if frames else ())}
-    total = max(pixels.values(), default=0)
+    pixels = {name: sum(frame.pixels[name] for frame in frames) for name in map(range_name, RANGES)}
+    total = pixels[range_name(WHOLE_RANGE)]
     if not total:
         raise ValueError(
             f"none of {len(frames)} frames has a pixel with a known depth of {MIN_DEPTH:g}-{MAX_DEPTH:g} m"
