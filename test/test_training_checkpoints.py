@@ -95,6 +95,13 @@ def test_a_file_cut_off_anywhere_is_named(network: DepthNetwork, tmp_path, suffi
         load_network(path)
 
 
+@pytest.mark.parametrize("content", [b"\x81\x02not weights", b"X\x03\x00\x00\x00\xff\xfe\xfd.", b"(J\x01"])
+def test_bytes_that_are_no_weights_are_named_whatever_torch_makes_of_them(tmp_path, content: bytes) -> None:
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"a\.pt: not a (readable )?checkpoint"):
+        load_network(tmp_path / "a.pt")
+
+
 @pytest.mark.parametrize(
     "writer", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2))]
 )
