@@ -117,7 +117,12 @@ def posts_from_lidar(seconds: np.ndarray) -> np.ndarray:
 
 
 def write_drive_bag(
-    path: Path, *, odometry: str = "odometry", with_times: bool = True, static: list[Any] | None = None
+    path: Path,
+    *,
+    odometry: str = "odometry",
+    with_times: bool = True,
+    static: list[Any] | None = None,
+    poses: int = 27,
 ) -> Path:
     """Writes two images at 0.08 and 0.18 s, and sweeps that begin at 0.05 and 0.15 s and last 0.06 s."""
     stamp = lambda seconds: SECOND + round(seconds * SECOND)  # noqa: E731
@@ -134,7 +139,7 @@ def write_drive_bag(
         message = image_message(make_image(index), stamp(seconds))
         messages.append(("/camera/image_raw", message, stamp(seconds)))
         messages.append(("/camera/camera_info", camera_info_message(stamp(seconds)), stamp(seconds)))
-    for step in range(27):
+    for step in range(poses):
         seconds = step * 0.01
         if odometry == "odometry":
             messages.append(("/odom", odometry_message(seconds, stamp(seconds)), stamp(seconds)))
@@ -169,6 +174,14 @@ def test_without_odometry_the_sweep_stays_as_it_was_measured(tmp_path: Path) -> 
     first = next(iter(frames))
     assert frames.ego_motion is None
     np.testing.assert_allclose(first.points, posts_in_camera(0.05), atol=1e-5)
+
+
+def test_a_frame_that_odometry_does_not_reach_stays_as_measured_and_is_counted(tmp_path: Path) -> None:
+    frames = BagFrames(write_drive_bag(tmp_path / "bag", with_times=False, poses=4))  # up to 0.03 s, and 0.1 s on
+    first, second = frames
+    np.testing.assert_allclose(first.points, posts_in_camera(0.08), atol=2e-3)
+    np.testing.assert_allclose(second.points, posts_in_camera(0.15), atol=1e-5)
+    assert frames.unmoved == 1
 
 
 def test_a_bag_becomes_a_drive_folder_with_the_same_pixels_and_returns(tmp_path: Path) -> None:

@@ -226,6 +226,8 @@ def _extracted(options: argparse.Namespace) -> Path:
     count = extract_drive(frames, folder, every=options.every)
     motion = frames.ego_motion
     moved = f"moved by the motion of '{motion.frame}'" if motion else "not moved: the bag has no odometry"
+    if frames.unmoved:
+        moved += f", but for {frames.unmoved} outside of its time"
     print(f"{folder}: {count} images with a sweep, {moved}")
     for reason, number in frames.skipped.items():
         print(f"left out: {number} x {reason}", file=sys.stderr)

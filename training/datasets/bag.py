@@ -60,6 +60,7 @@ class BagFrames:
     Attributes:
         skipped: Why images were left out, and how many; complete after iteration.
         ego_motion: None where the bag does not say how the vehicle moved.
+        unmoved: How many frames lie outside of the time of that motion, and have their points as measured.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class BagFrames:
         self._lidar_topic = find_lidar(self._reader, lidar_topic)
         self._transforms: Transforms = read_transforms(self._reader)
         self.ego_motion: EgoMotion | None = None
+        self.unmoved = 0
         self.skipped: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[BagFrame]:
@@ -100,8 +102,8 @@ class BagFrames:
             LidarError: The sweep does not fall into the image.
         """
         count = 0
-        for content, data, info, sweep in self._pairs():
-            if count == 0:
+        for index, (content, data, info, sweep) in enumerate(self._pairs()):
+            if index == 0:  # it reads the bag once more
                 self._find_motion(content.header.frame_id, sweep.frame_id)
             try:
                 image = decode(content)
@@ -194,7 +196,10 @@ class BagFrames:
             first = sweep.stamp_ns + round(float(sweep.times.min()) * 1e9)
             last = sweep.stamp_ns + round(float(sweep.times.max()) * 1e9)
             parts = (sweep.times - sweep.times.min()) / np.ptp(sweep.times)
-        if motion is None or not all(motion.trajectory.covers(time, SLACK_NS) for time in (first, last, stamp)):
+        if motion is None:
+            return transform(sweep.points, T_camera_lidar)
+        if not all(motion.trajectory.covers(time, SLACK_NS) for time in (first, last, stamp)):
+            self.unmoved += 1
             return transform(sweep.points, T_camera_lidar)
         T_body_lidar = self._transforms.fixed.lookup(motion.frame, sweep.frame_id)
         T_start, T_end, T_image = (motion.trajectory.pose(time) @ T_body_lidar for time in (first, last, stamp))
