@@ -57,6 +57,13 @@ def test_published_weights_rebuild_their_network(network: DepthNetwork, tmp_path
     assert same_weights(rebuilt, network)
 
 
+def test_a_checkpoint_rebuilds_its_network(network: DepthNetwork, tmp_path) -> None:
+    save_checkpoint(tmp_path / "a.pt", network, weights=network.state_dict())
+    rebuilt = load_network(tmp_path / "a.pt")
+    assert rebuilt.config == TINY
+    assert same_weights(rebuilt, network)
+
+
 def test_a_published_file_is_plain_safetensors_with_the_configuration_in_its_header(network, tmp_path) -> None:
     # The format by its specification: eight bytes of length, a JSON header, then the tensors.
     save_published(tmp_path / "a.safetensors", network)
@@ -142,6 +149,18 @@ def test_a_configuration_that_this_version_cannot_build_is_named(tmp_path, confi
         load_network(tmp_path / "a.pt")
 
 
+def test_weights_of_another_network_are_refused(network: DepthNetwork, tmp_path) -> None:
+    other = DepthNetwork(DepthNetworkConfig(encoder="tiny", decoder_channels=(16, 12, 8, 8)))
+    save_checkpoint(tmp_path / "a.pt", network, weights=other.state_dict())
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_network(tmp_path / "a.pt")
+
+
+def test_a_missing_checkpoint_says_how_to_make_one(tmp_path) -> None:
+    with pytest.raises(CheckpointError, match=r"training\.train"):
+        load_network(tmp_path / "none.pt")
+
+
 def test_weights_that_are_no_state_dict_are_refused(network: DepthNetwork, tmp_path) -> None:
     save_checkpoint(tmp_path / "a.pt", network, weights=[1, 2, 3])  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="do not fit"):
@@ -181,6 +200,16 @@ def test_a_write_that_the_system_stops_half_way_leaves_the_last_good_file(networ
     assert path.read_bytes() == good
     assert list(tmp_path.iterdir()) == [path]
     assert same_weights(load_network(path), network)
+
+
+def test_what_cannot_be_written_leaves_the_last_good_file(network: DepthNetwork, tmp_path) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, network, weights=network.state_dict())
+    good = path.read_bytes()
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(path, network, weights={"cannot be written": lambda: None})
+    assert path.read_bytes() == good
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_is_named_even_where_only_flushing_shows_it(network, tmp_path, monkeypatch) -> None:

@@ -1,4 +1,4 @@
-"""The network: published weights, focal length, what a checkpoint rebuilds."""
+"""The network: published weights, focal length, ranges."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install -r requirements/training.txt")
 
-from training.checkpoints import CheckpointError, load_network, save_checkpoint  # noqa: E402
 from training.models.depth_network import ENCODERS, DepthNetwork, DepthNetworkConfig  # noqa: E402
 from training.models.efficientnet_lite import (  # noqa: E402
     LITE0,
@@ -120,45 +119,6 @@ def test_depth_stays_in_its_range_and_confidence_within_0_and_1(
         assert depth.max() <= TINY.max_depth
         assert confidence.min() >= 0
         assert confidence.max() <= 1
-
-
-def test_a_checkpoint_rebuilds_its_network(network: DepthNetwork, image: torch.Tensor, tmp_path) -> None:
-    save_checkpoint(tmp_path / "a.pt", network, weights=network.state_dict())
-    rebuilt = load_network(tmp_path / "a.pt")
-    focal = torch.tensor([300.0, 500.0])
-    assert rebuilt.config == TINY
-    assert torch.equal(rebuilt.infer(image, focal)[0], network.infer(image, focal)[0])
-
-
-def test_a_failed_write_leaves_the_last_good_checkpoint(network: DepthNetwork, tmp_path) -> None:
-    path = tmp_path / "a.pt"
-    save_checkpoint(path, network, weights=network.state_dict())
-    good = path.read_bytes()
-    with pytest.raises(Exception, match="pickle"):
-        save_checkpoint(path, network, weights={"cannot be written": lambda: None})
-    assert path.read_bytes() == good
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_cut_off_checkpoint_is_named(network: DepthNetwork, tmp_path) -> None:
-    path = tmp_path / "a.pt"
-    save_checkpoint(path, network, weights=network.state_dict())
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"a\.pt: not a readable checkpoint"):
-        load_network(path)
-
-
-def test_a_missing_checkpoint_says_how_to_make_one(tmp_path) -> None:
-    with pytest.raises(CheckpointError, match=r"training\.train"):
-        load_network(tmp_path / "none.pt")
-
-
-def test_weights_of_another_network_are_refused(network: DepthNetwork, tmp_path) -> None:
-    path = tmp_path / "a.pt"
-    other = DepthNetwork(DepthNetworkConfig(encoder="tiny", decoder_channels=(16, 12, 8, 8)))
-    save_checkpoint(path, network, weights=other.state_dict())
-    with pytest.raises(CheckpointError, match="do not fit"):
-        load_network(path)
 
 
 def test_an_unknown_encoder_is_refused_with_the_known_ones() -> None:

@@ -208,6 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except (DivergedError, ExportError, OSError, ValueError) as error:  # those of all adapters are ValueErrors
         parser.exit(1, f"{error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "stopped before training\n")
     for when, judgement in (("before", before), ("after", after)):
         metrics = judgement.mean.metric[WHOLE]
         print(f"{when}: abs_rel {metrics['abs_rel']:.3f}, delta1 {metrics['delta1']:.3f}")
