@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import cv2
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("embreex", reason="embreex is not installed; see requirements/training.txt")
 
 from recon3d_ros.core.camera import CameraModel
+from training.render import shards
 from training.render.drive import depth_to_millimetres, drive_frames, write_drive
 from training.render.frames import OpenScene
 from training.render.image import render
@@ -20,7 +22,7 @@ from training.render.mesh import Material, from_quads, merge
 from training.render.raycast import Caster, Pinhole, cast_depth
 from training.render.road import CrossSection
 from training.render.shapes import box
-from training.render.shards import ShardPlan, write_shard
+from training.render.shards import ShardPlan, remove_partial, write_shard
 from training.render.views import optical_pose, random_intrinsics
 
 WIDTH, HEIGHT = 160, 48
@@ -120,6 +122,36 @@ def test_shards_are_whole_of_the_stated_types_and_kept_when_run_again(tmp_path):
     written = (folder / "images.npy").stat().st_mtime_ns
     assert write_shard(plan, 0) == 0.0
     assert (folder / "images.npy").stat().st_mtime_ns == written
+
+
+def test_a_shard_that_another_process_finishes_meanwhile_is_left_as_it_is(tmp_path, monkeypatch):
+    plan, frames = ShardPlan(tmp_path, WIDTH, HEIGHT, seed=3, frames_a_shard=1), shards.scene_frames
+
+    def overtaken(*args, **options):
+        (tmp_path / "shard_00000").mkdir()
+        (tmp_path / "shard_00000" / "images.npy").write_bytes(b"of the other process")
+        return frames(*args, **options)
+
+    monkeypatch.setattr(shards, "scene_frames", overtaken)
+    write_shard(plan, 0)
+    assert [path.name for path in tmp_path.rglob("*")] == ["shard_00000", "images.npy"]
+    assert (tmp_path / "shard_00000" / "images.npy").read_bytes() == b"of the other process"
+
+
+def test_a_stopped_worker_removes_its_own_partial_shard_only(tmp_path):
+    for name in (f".shard_00002.{os.getpid()}", ".shard_00003.1", "shard_00001"):
+        (tmp_path / name).mkdir()
+    remove_partial(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".shard_00003.1", "shard_00001"]
+
+
+@pytest.mark.parametrize("option", ["--workers=0", "--frames=0", "--width=8", "--seed=-1"])
+def test_an_option_of_the_shards_that_cannot_be_is_told(tmp_path, monkeypatch, capsys, option):
+    monkeypatch.setattr("sys.argv", ["shards", str(tmp_path / "out"), option])
+    with pytest.raises(SystemExit):
+        shards.main()
+    assert f"{option.split('=')[0]} {option.split('=')[1]}: give" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_points_of_one_drive_frame_lie_where_the_next_frame_sees_them():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
 import os
 import shutil
+import signal
 import time
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,10 +20,14 @@ from numba import cuda
 
 from training.render.frames import scene_frames
 from training.render.stock import NO_FOLDERS, Folders, make_stock
+from training.render.workers import map_in_workers
 
 logger = logging.getLogger(__name__)
 FRAMES_A_SHARD = 200
 FRAMES_A_SCENE = 20
+# Scenes of shards are numbered below 10**13, so seeds end here.
+SEEDS = 100_000
+SMALLEST_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -64,14 +69,45 @@ def write_shard(plan: ShardPlan, index: int) -> float:
         for k, frame in enumerate(frames, first):
             images[k], depths[k], K[k] = frame.image, frame.depth, frame.K
     temporary = plan.out / f".shard_{index:05d}.{os.getpid()}"
-    temporary.mkdir(parents=True)
+    temporary.mkdir(parents=True, exist_ok=True)
     try:
         for name, array in (("images", images), ("depths", depths), ("K", K)):
-            np.save(temporary / f"{name}.npy", array)
-        temporary.rename(final)
+            with open(temporary / f"{name}.npy", "wb") as file:
+                np.save(file, array)
+                file.flush()
+                os.fsync(file.fileno())
+        try:
+            temporary.rename(final)
+        except OSError:
+            # Another process has finished the same shard meanwhile.
+            if not final.is_dir():
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return time.monotonic() - start
+
+
+def remove_partial(out: Path) -> None:
+    """Removes what this process has begun to write into the folder of the shards."""
+    for partial_shard in out.glob(f".shard_*.{os.getpid()}"):
+        shutil.rmtree(partial_shard, ignore_errors=True)
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends the command with a sentence where an option cannot be."""
+    for name in ("frames", "frames_a_shard", "workers"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: give 1 or more")
+    for name in ("width", "height"):
+        if getattr(args, name) < SMALLEST_SIDE:
+            parser.error(f"--{name} {getattr(args, name)}: give {SMALLEST_SIDE} or more")
+    if not 0 <= args.seed < SEEDS:
+        parser.error(f"--seed {args.seed}: give 0 to {SEEDS - 1}")
+    if args.device == "cuda" and not (torch.cuda.is_available() and cuda.is_available()):
+        parser.error(
+            f"--device cuda: torch finds a GPU: {torch.cuda.is_available()}, numba: {cuda.is_available()}; "
+            "both must (pip install 'numba-cuda[cu13]'), or leave it out to render on the CPU"
+        )
 
 
 def main() -> None:
@@ -88,11 +124,7 @@ def main() -> None:
     parser.add_argument("--textures", type=Path, help="folder of pictures for lorries, billboards and walls")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda needs a GPU and numba-cuda")
     args = parser.parse_args()
-    if args.device == "cuda" and not (torch.cuda.is_available() and cuda.is_available()):
-        parser.error(
-            f"--device cuda: torch finds a GPU: {torch.cuda.is_available()}, numba: {cuda.is_available()}; "
-            "both must (pip install 'numba-cuda[cu13]'), or leave it out to render on the CPU"
-        )
+    _check(parser, args)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folders = Folders(args.meshes, args.textures)
     try:
@@ -100,12 +132,22 @@ def main() -> None:
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     plan = ShardPlan(args.out, args.width, args.height, args.seed, args.frames_a_shard, folders, args.device)
-    plan.out.mkdir(parents=True, exist_ok=True)
     shards = -(-args.frames // args.frames_a_shard)
-    with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
-        for done, seconds in enumerate(pool.imap(partial(write_shard, plan), range(shards)), 1):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        plan.out.mkdir(parents=True, exist_ok=True)
+        rendered = map_in_workers(
+            partial(write_shard, plan), range(shards), workers=args.workers, tidy=partial(remove_partial, plan.out)
+        )
+        for done, seconds in enumerate(rendered, 1):
             rate = args.frames_a_shard / seconds if seconds else 0.0
             logger.info("%d of %d shards, %.2f frames/s in this worker", done, shards, rate)
+    except KeyboardInterrupt:
+        parser.exit(130, f"stopped; {plan.out} holds whole shards only, the same command goes on\n")
+    except BrokenProcessPool:
+        parser.exit(1, "a worker was killed, perhaps for lack of memory; try fewer --workers\n")
+    except OSError as error:
+        parser.exit(1, f"{plan.out}: {error}\n")
 
 
 if __name__ == "__main__":
