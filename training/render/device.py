@@ -18,10 +18,10 @@ import torch.nn.functional as F
 
 from training.render import pixels
 from training.render.image import OPENNESS_REACH
-from training.render.materials import Street, street_of
 from training.render.noise import noise_atlas
 from training.render.raster import Cameras, Raster, rasterise
 from training.render.raycast import Pinhole
+from training.render.road_surface import Street, street_of
 from training.render.scene import StreetScene
 from training.render.shading import Light, Skin, skin_of
 

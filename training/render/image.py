@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from training.render.compiled import compiled
 from training.render.lighting import Lighting
-from training.render.materials import Street, street_of
 from training.render.mesh import Array
 from training.render.noise import noise_atlas
 from training.render.pixels import locate, shade
 from training.render.raycast import Caster, Pinhole
 from training.render.road import CrossSection
+from training.render.road_surface import Street, street_of
 from training.render.shading import Light
 
 OPENNESS_REACH = 2.5

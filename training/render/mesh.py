@@ -13,7 +13,7 @@ Array = npt.NDArray[np.float32]
 
 
 class Material(IntEnum):
-    """What a surface is made of; shading.py holds one function for each family."""
+    """What a surface is made of; materials.py holds a function for each look."""
 
     ROAD = 0
     PAVING = 1

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from training.render.compiled import compiled
-from training.render.materials import Street
 from training.render.mesh import Array
+from training.render.road_surface import Street
 from training.render.shading import Light, Skin, normal_at, shade_point
 
 Indices = npt.NDArray[np.int32]

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from training.render.compiled import compiled
-from training.render.materials import Look, Spot, Street, clip, look_of
+from training.render.materials import look_of
 from training.render.mesh import Array, Material, Mesh
 from training.render.noise import lookup
+from training.render.road_surface import Street
+from training.render.surface import Look, Spot, clip
 
 _LEAVES = int(Material.LEAVES)
 Vector = tuple[float, float, float]
