@@ -58,6 +58,8 @@ def test_resuming_goes_on_as_configured_but_for_the_options_given(tmp_path) -> N
     ("name", "text", "message"),
     [
         ("a.yaml", "stepz: 3", r"a\.yaml: unknown keys \['stepz'\], expected some of .*'steps'"),
+        ("a.yaml", "encoder: tiny", r"\['encoder'\] stand under 'network:'"),
+        ("a.yaml", "learning_rate: high", "learning_rate is 'high', expected float"),
         ("a.yaml", "network: {encode: tiny}", r"a\.yaml, network: unknown keys \['encode'\]"),
         ("a.yaml", "network: 3", "'network' is 3, expected a mapping"),
         ("a.yaml", "steps: many", "steps is 'many', expected int"),
@@ -77,6 +79,10 @@ def test_a_wrong_file_is_refused_with_what_was_expected(tmp_path, name: str, tex
     path = Path(written(tmp_path / name, text))
     with pytest.raises(ConfigError, match=message):
         make_config(read_config(path), origin=str(path))
+
+
+def test_powers_of_ten_need_no_point(tmp_path) -> None:
+    assert parsed("--config", written(tmp_path / "a.yaml", "learning_rate: 5e-4")).learning_rate == 0.0005
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,15 +166,25 @@ def _checked(values: Mapping[str, Any], config: type[Any], origin: str) -> dict[
     fields = {f.name: f for f in dataclasses.fields(config)}
     unknown = sorted(str(name) for name in values.keys() - fields.keys())
     if unknown:
-        raise ConfigError(f"{origin}: unknown keys {unknown}, expected some of {sorted(fields)}")
+        own = sorted(f.name for f in dataclasses.fields(DepthNetworkConfig) if f.name in unknown)
+        hint = f"; {own} stand under 'network:'" if own else ""
+        raise ConfigError(f"{origin}: unknown keys {unknown}, expected some of {sorted(fields)}{hint}")
     checked = dict(values)
     for name, value in values.items():
         default = fields[name].default
-        if isinstance(default, float) and type(value) is int:
+        if isinstance(default, float) and _is_number(value):
             checked[name] = float(value)
         elif isinstance(default, bool | int | float | str) and type(value) is not type(default):
             raise ConfigError(f"{origin}: {name} is {value!r}, expected {type(default).__name__}")
     return checked
+
+
+def _is_number(value: object) -> bool:
+    """Says whether a value is a number where one is expected; YAML 1.1 reads 5e-4, without a point, as text."""
+    try:
+        return type(value) in (int, float, str) and math.isfinite(float(value))  # type: ignore[arg-type]
+    except ValueError:
+        return False
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:

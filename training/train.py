@@ -135,7 +135,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--validation", type=Path, help="folder of shards to report metrics on, for best.pt")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint, as configured")
-    parser.add_argument("--config", type=Path, help="YAML or JSON of any of the options below; options win")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="YAML or JSON of the options below with _ for -, the network's under 'network:', as in config.json of "
+        "a run; options win",
+    )
     parser.add_argument(
         "--board", action=argparse.BooleanOptionalAction, default=True, help="write OUT/board for TensorBoard"
     )

@@ -27,6 +27,8 @@ def open_frames(path: Path) -> Frames:
         DatasetError: It is none of these, or lacks a part.
         DriveError, CameraError, LidarError: As the adapters raise them.
     """
+    if not path.exists():
+        raise DatasetError(f"{path}: does not exist")
     if path.is_file() and path.suffix == ".txt":
         annotated = path.parent / KITTI_DEPTH
         return KittiFrames(path.parent, path, depth_root=annotated if annotated.is_dir() else None)
