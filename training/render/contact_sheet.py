@@ -48,10 +48,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.frames < 1:
         parser.error(f"--frames {args.frames}: give 1 or more")
+    if args.out.suffix not in (".jpg", ".png") or not args.out.parent.is_dir():
+        parser.error(f"{args.out}: give a .jpg or .png file in a folder that exists")
     page = contact_sheet(args.frames, seed=args.seed, width=args.width, height=args.height)
     options = [cv2.IMWRITE_JPEG_QUALITY, args.quality] if args.out.suffix == ".jpg" else []
     if not cv2.imwrite(str(args.out), page, options):
-        parser.error(f"{args.out}: could not be written; its folder must exist")
+        parser.exit(1, f"{args.out}: could not be written\n")
 
 
 if __name__ == "__main__":
