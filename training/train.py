@@ -138,8 +138,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config",
         type=Path,
-        help="YAML or JSON of the options below with _ for -, the network's under 'network:', as in config.json of "
-        "a run; options win",
+        help="YAML or JSON of the options below with _ for -, those of the network under 'network:', as a run's "
+        "config.json has them; options win",
     )
     parser.add_argument(
         "--board", action=argparse.BooleanOptionalAction, default=True, help="write OUT/board for TensorBoard"

@@ -44,6 +44,8 @@ def main(args: argparse.Namespace) -> int:
     report = make_report(judge(tqdm(source, total=source.length, unit="frame", disable=None), pipeline, worst))
     info = pipeline.engine.info
     print(f"{info.name} {info.version} on {args.drive}\n\n{report_markdown(report)}")
+    if not info.is_metric:
+        print("\nnote: the model's depth is relative: only the figures with median scaling say anything of it")
     if args.json:
         model = {"name": info.name, "version": info.version, "sha256": info.sha256}
         write_json(args.json, {"model": model, "drive": str(args.drive), **asdict(report)})
