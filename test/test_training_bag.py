@@ -35,6 +35,9 @@ from recon3d_ros.core.encodings import EncodingError  # noqa: E402
 from recon3d_ros.core.lidar import LidarError  # noqa: E402
 from training.datasets.bag import BagFrames, extract_drive  # noqa: E402
 from training.datasets.drive import DriveFrames  # noqa: E402
+from training.datasets.files import DatasetError  # noqa: E402
+from training.datasets.recordings import open_frames  # noqa: E402
+from training.extract import main as extract_main  # noqa: E402
 
 SECOND = 1_000_000_000
 CAMERA_FRAME = "camera_optical_frame"
@@ -198,6 +201,20 @@ def test_a_bag_becomes_a_drive_folder_with_the_same_pixels_and_returns(tmp_path:
         assert drive[1].depth[v, u] == pytest.approx(z, abs=5e-3)
     with pytest.raises(FileExistsError, match="adapt from that folder, or remove it"):
         extract_drive(frames, tmp_path / "drive")
+
+
+def test_a_bag_to_train_on_is_written_out_first_by_the_command_that_the_message_names(
+    tmp_path: Path, capsys
+) -> None:
+    bag, folder = write_drive_bag(tmp_path / "bag"), tmp_path / "drive"
+    with pytest.raises(DatasetError, match=rf"python -m training\.extract {bag} FOLDER"):
+        open_frames(bag)
+    extract_main([str(bag), str(folder)])
+    assert "2 images with a sweep, moved by the motion of" in capsys.readouterr().out
+    assert len(open_frames(folder)) == 2
+    with pytest.raises(SystemExit):
+        extract_main([str(bag), str(folder)])
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_a_compressed_image_is_kept_as_it_is(tmp_path: Path) -> None:

@@ -9,22 +9,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from recon3d_ros.bags.reader import is_bag
-from recon3d_ros.core.calibration import load_calibration
 from recon3d_ros.core.drive import DriveError
 from training.adaptation_report import WHOLE, Judgement, judge, write_report
 from training.checkpoints import load_network, read_checkpoint, save_published
 from training.config import TrainConfig
-from training.datasets.bag import BagFrames, extract_drive
 from training.datasets.drive import DriveFrames
 from training.datasets.samples import FrameSamples
 from training.export import ExportError, export
+from training.extract import add_bag_arguments, check_bag_arguments, extract
 from training.models.depth_network import DepthNetwork
 from training.stream import Source, shard_source
 from training.train import train
@@ -179,22 +177,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=240, help="of 4 samples; default: %(default)s")
     parser.add_argument("--minutes", type=float, default=0.0, help="train so long instead")
     parser.add_argument("--workers", type=int, default=1, help="processes that load data; default: %(default)s")
-    bag = parser.add_argument_group("of a bag")
-    bag.add_argument("--image-topic", default="", help="where it has more than one camera")
-    bag.add_argument("--lidar-topic", default="", help="where it has more than one point cloud")
-    bag.add_argument("--calibration", type=Path, help="instead of CameraInfo, and of TF with T_camera_lidar")
-    bag.add_argument("--every", type=int, default=1, metavar="N", help="take each N-th image")
+    add_bag_arguments(parser)
     options = parser.parse_args(arguments)
     if options.out.is_dir() and any(options.out.iterdir()):
         parser.exit(1, f"{options.out}: is not empty; name a new folder for this adaptation\n")
-    if options.every < 1:
-        parser.error(f"--every is {options.every}, expected 1 or more")
+    check_bag_arguments(parser, options)
     interrupts: list[int] = []
     try:
         config = adaptation_config(
             options.checkpoint, steps=options.steps, minutes=options.minutes, workers=options.workers
         )
-        frames = DriveFrames(_extracted(options) if is_bag(options.drive) else options.drive)
+        drive = options.drive
+        if is_bag(drive):
+            drive = options.out / "drive"
+            extract(options.drive, drive, options)
+        frames = DriveFrames(drive)
         # From here on there is something to report: Ctrl-C ends the training and not the command.
         signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
         before, after = adapt(
@@ -214,26 +211,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metrics = judgement.mean.metric[WHOLE]
         print(f"{when}: abs_rel {metrics['abs_rel']:.3f}, delta1 {metrics['delta1']:.3f}")
     print(f"wrote {options.out}/adapted.onnx and {options.out}/report.md")
-
-
-def _extracted(options: argparse.Namespace) -> Path:
-    """Returns the folder that a bag's frames were written to."""
-    frames = BagFrames(
-        options.drive,
-        image_topic=options.image_topic,
-        lidar_topic=options.lidar_topic,
-        calibration=None if options.calibration is None else load_calibration(options.calibration),
-    )
-    folder: Path = options.out / "drive"
-    count = extract_drive(frames, folder, every=options.every)
-    motion = frames.ego_motion
-    moved = f"moved by the motion of '{motion.frame}'" if motion else "not moved: the bag has no odometry"
-    if frames.unmoved:
-        moved += f", but for {frames.unmoved} outside of its time"
-    print(f"{folder}: {count} images with a sweep, {moved}")
-    for reason, number in frames.skipped.items():
-        print(f"left out: {number} x {reason}", file=sys.stderr)
-    return folder
 
 
 if __name__ == "__main__":

@@ -157,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         save_published(options.out, load_network(options.checkpoint))
     except CheckpointError as error:
         parser.exit(1, f"{error}\n")
+    print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # a full disk is told without the file's name
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

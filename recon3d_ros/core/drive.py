@@ -79,10 +79,12 @@ def load_drive(folder: Path | str) -> Drive:
     """Returns the drive in a folder.
 
     Raises:
-        DriveError: if there is no image in it.
+        DriveError: if it is no folder, or holds no image.
         CameraError: if its calibration.json is not that of a camera.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise DriveError(f"{folder}: is no folder; expected one with image/ and calibration.json")
     images = _images(folder / "image") or _images(folder)
     if not images:
         raise DriveError(f"{folder}: has no {', '.join(IMAGE_SUFFIXES)} files, nor has {folder / 'image'}")

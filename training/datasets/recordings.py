@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recon3d_ros.bags.reader import is_bag
 from training.datasets.drive import DriveFrames
 from training.datasets.files import DatasetError
 from training.datasets.folder import DepthFolderFrames
@@ -41,6 +42,11 @@ def open_frames(path: Path) -> Frames:
     version = next((folder for folder in sorted(path.glob("v1.0-*")) if folder.is_dir()), None)
     if version is not None:
         return NuScenesFrames(path, version=version.name)
+    if is_bag(path):
+        raise DatasetError(
+            f"{path}: is a rosbag2, read from its beginning only; write it out once as a drive folder with "
+            f"'python -m training.extract {path} FOLDER'"
+        )
     raise DatasetError(
         f"{path}: is no recording with depth; expected a folder with shard_NNNNN/ (rendered), lidar/, depth/, "
         "*.depth.png or v1.0-*/ (nuScenes), or a KITTI split's .txt file in KITTI raw's folder"

@@ -114,7 +114,9 @@ def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description="Render street scenes with exact depth into shards to train on.")
     parser.add_argument("out", type=Path, help="folder of the shards; those already there are kept")
-    parser.add_argument("--frames", type=int, default=6000)
+    parser.add_argument(
+        "--frames", type=int, default=6000, help="rounded up to whole shards; default: %(default)s"
+    )
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=192)
     parser.add_argument("--seed", type=int, default=0)
