@@ -133,7 +133,8 @@ def _prepare(network: DepthNetwork, config: TrainConfig, ranks: Ranks) -> TrainS
         weight_decay=config.weight_decay,
     )
     if config.compile:
-        network.compile()  # in place: names in checkpoints stay as they are
+        # In place, so that names in checkpoints stay. Each size for itself: torch 2.13 fails at sizes left open.
+        network.compile(dynamic=False)
     return TrainState(network, average, optimizer, device, ranks, join_gradients(network, ranks))
 
 
