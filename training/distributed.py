@@ -10,6 +10,7 @@ they are those of all ranks (SyncBatchNorm, which exists for CUDA alone).
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,11 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
     distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
         yield ranks
+        # Nobody leaves while another still works, and what holds the group (DDP, in cycles) is gone before it is:
+        # a rank that tore down gloo's threads at its exit was seen to abort.
+        distributed.barrier()
     finally:
+        gc.collect()
         distributed.destroy_process_group()
 
 
