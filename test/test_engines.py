@@ -12,12 +12,13 @@ from onnx_models import expected_depth, write_model
 
 from recon3d_ros.core.model import ModelError
 from recon3d_ros.core.pipeline import Engine
-from recon3d_ros.engines import BACKENDS, EngineError, load_engine
+from recon3d_ros.engines import BACKENDS, BUILT_BACKENDS, EngineError, EngineOptions, load_engine
 
-INSTALLED = {name: importlib.util.find_spec(name) is not None for name in BACKENDS}
+# Those that build an engine run on a GPU alone: test_engines_tensorrt.py and test_engines_gpu.py.
 RUNNABLE = [
-    pytest.param(name, marks=pytest.mark.skipif(not INSTALLED[name], reason=f"{name} is not installed"))
+    pytest.param(name, marks=pytest.mark.skipif(not importlib.util.find_spec(name), reason=f"no {name}"))
     for name in BACKENDS
+    if name not in BUILT_BACKENDS
 ]
 
 
@@ -128,6 +129,26 @@ def test_a_backend_that_is_not_installed_says_how_to_install_it(
     monkeypatch.delitem(sys.modules, BACKENDS[backend][0], raising=False)
     with pytest.raises(EngineError, match=f"backend '{backend}' is not installed .*; pip install {backend}"):
         load_engine(write_model(path), backend)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"backend": "tensorrt", "precision": "int4"},
+            "precision is 'int4', expected one of fp32, fp16, bf16, int8",
+        ),
+        (
+            {"precision": "fp16"},
+            "'fp16' with backend 'onnxruntime', which runs a graph as it is; leave precision at",
+        ),
+        ({"backend": "tensorrt", "max_batch": 0}, "max_batch is 0, expected 1 or more"),
+        ({"backend": "tensorrt", "gpu": -1}, "gpu is -1, expected 0 or more"),
+    ],
+)
+def test_options_that_cannot_be_met_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        EngineOptions(**settings)
 
 
 def test_a_damaged_model_is_refused_before_any_run_time_sees_it(path: Path) -> None:

@@ -1,8 +1,9 @@
-"""load_engine: from a model file to a network that is ready to run."""
+"""open_engine: from a model file and its options to a network that is ready to run."""
 
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -17,11 +18,59 @@ DEFAULT_MODEL = "street_lite0.onnx"
 BACKENDS = {
     "onnxruntime": ("recon3d_ros.engines.onnxruntime", "OnnxRuntimeEngine"),
     "openvino": ("recon3d_ros.engines.openvino", "OpenVinoEngine"),
+    "tensorrt": ("recon3d_ros.engines.tensorrt", "TensorRtEngine"),
+    "tensorrt_rtx": ("recon3d_ros.engines.tensorrt", "TensorRtEngine"),
 }
+BUILT_BACKENDS = ("tensorrt", "tensorrt_rtx")  # those that build an engine of the model before they run it
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 class EngineError(RuntimeError):
     """An engine that cannot be made or failed to run; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How a model is to be run. The CPU backends read the first two; the rest is for TensorRT.
+
+    Attributes:
+        backend: the run time, a key of BACKENDS. It is never guessed from what is installed.
+        threads: CPU threads for inference; 0 lets the run time choose.
+        precision: of the network's body, one of PRECISIONS. A float32 model is converted before the build; a model
+            that was exported in another precision must be asked for in that one.
+        gpu: index of the GPU.
+        dla_core: index of the deep learning accelerator that takes the layers it can; -1 means the GPU alone.
+        max_batch: most images in one run of the engine; a larger batch is run in parts.
+        calibration: int8: a folder of images to take the ranges from; "" takes the model's self-test images.
+        workspace_mb: memory that the builder may use for one layer, MiB.
+        cache_dir: folder of built engines; "" is recon3d_ros.engines.cache.default_cache_dir().
+        cache_limit_mb: what the folder may hold, MiB; the engine used longest ago goes first.
+    """
+
+    backend: str = "onnxruntime"
+    threads: int = 0
+    precision: str = "fp32"
+    gpu: int = 0
+    dla_core: int = -1
+    max_batch: int = 1
+    calibration: str = ""
+    workspace_mb: int = 1024
+    cache_dir: str = ""
+    cache_limit_mb: int = 2048
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise EngineError(f"backend is '{self.backend}', expected one of {', '.join(BACKENDS)}")
+        if self.precision not in PRECISIONS:
+            raise EngineError(f"precision is '{self.precision}', expected one of {', '.join(PRECISIONS)}")
+        if self.precision != "fp32" and self.backend not in BUILT_BACKENDS:
+            raise EngineError(
+                f"precision is '{self.precision}' with backend '{self.backend}', which runs a graph as it is; "
+                f"leave precision at fp32, or give a backend that builds: {', '.join(BUILT_BACKENDS)}"
+            )
+        for name, least in (("max_batch", 1), ("workspace_mb", 1), ("cache_limit_mb", 1), ("gpu", 0)):
+            if getattr(self, name) < least:
+                raise EngineError(f"{name} is {getattr(self, name)}, expected {least} or more")
 
 
 def default_model_path() -> Path:
@@ -30,27 +79,34 @@ def default_model_path() -> Path:
 
 
 def load_engine(model: Path | str = "", backend: str = "onnxruntime", threads: int = 0) -> Engine:
+    """Returns the network of a model file, ready to run, with the default options; see open_engine."""
+    return open_engine(model, EngineOptions(backend=backend, threads=threads))
+
+
+def open_engine(model: Path | str, options: EngineOptions) -> Engine:
     """Returns the network of a model file, ready to run.
+
+    Those of BUILT_BACKENDS take minutes where no engine is in the cache; recon3d_ros.engines.tensorrt.build_engine
+    does the same with its progress told.
 
     Args:
         model: the one-file model; "" means the one that ships with the package.
-        backend: the run time, a key of BACKENDS. It is never guessed from what is installed.
-        threads: CPU threads for inference; 0 lets the run time choose.
+        options: the run time, and how it is to run.
 
     Raises:
         ModelError: if the file is missing, damaged, or does not keep the contract.
-        EngineError: if the backend is unknown, not installed, or refuses the model.
+        EngineError: if the backend is not installed or refuses the model.
     """
-    if backend not in BACKENDS:
-        raise EngineError(f"backend is '{backend}', expected one of {', '.join(BACKENDS)}")
     path = Path(model) if str(model) else default_model_path()
     info = read_model_info(path)
-    module, name = BACKENDS[backend]
+    module, name = BACKENDS[options.backend]
     try:
         engine_class = getattr(importlib.import_module(module), name)
+        engine: Engine = engine_class(path, info, options)
     except ImportError as error:
-        raise EngineError(f"backend '{backend}' is not installed ({error}); pip install {backend}") from error
-    engine: Engine = engine_class(path, info, threads=threads)
+        raise EngineError(
+            f"backend '{options.backend}' is not installed ({error}); pip install {options.backend}"
+        ) from error
     return engine
 
 

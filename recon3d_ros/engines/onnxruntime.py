@@ -10,20 +10,20 @@ import onnxruntime
 
 from recon3d_ros.core.model import ModelInfo
 from recon3d_ros.core.pipeline import Prediction
-from recon3d_ros.engines.base import EngineError, check_batch
+from recon3d_ros.engines.base import EngineError, EngineOptions, check_batch
 
 
 class OnnxRuntimeEngine:
     """Runs a one-file model in ONNX Runtime on the CPU."""
 
-    def __init__(self, path: Path, info: ModelInfo, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, info: ModelInfo, options: EngineOptions) -> None:
         self.info = info
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        session = onnxruntime.SessionOptions()
+        session.intra_op_num_threads = options.threads
         # A spinning pool steals the cores that DDS and the conversions need between two frames.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(str(path), session, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes
             raise EngineError(f"{path}: ONNX Runtime refuses the model: {error}") from error
         self._outputs = ["depth", "confidence"] if info.has_confidence else ["depth"]

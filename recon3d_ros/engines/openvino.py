@@ -10,17 +10,17 @@ import openvino
 
 from recon3d_ros.core.model import ModelInfo
 from recon3d_ros.core.pipeline import Prediction
-from recon3d_ros.engines.base import EngineError, check_batch
+from recon3d_ros.engines.base import EngineError, EngineOptions, check_batch
 
 
 class OpenVinoEngine:
     """Runs a one-file model in OpenVINO on the CPU, in float32."""
 
-    def __init__(self, path: Path, info: ModelInfo, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, info: ModelInfo, options: EngineOptions) -> None:
         self.info = info
         config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        if threads > 0:
-            config["INFERENCE_NUM_THREADS"] = str(threads)
+        if options.threads > 0:
+            config["INFERENCE_NUM_THREADS"] = str(options.threads)
         try:
             compiled = openvino.Core().compile_model(str(path), "CPU", config)
             self._request = compiled.create_infer_request()
