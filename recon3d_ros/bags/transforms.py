@@ -10,6 +10,7 @@ import numpy as np
 
 from recon3d_ros.bags.reader import BagError, BagReader
 from recon3d_ros.core.lidar import LidarError, Pose, Trajectory, pose_matrix
+from recon3d_ros.core.transforms import TransformError, TransformTree
 
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 ODOMETRY = "nav_msgs/msg/Odometry"
@@ -17,48 +18,6 @@ WORLD_FRAMES = ("odom", "map", "world")  # REP 105; odom first, for it does not 
 STILL = 1e-5  # metres and radians: a transform on /tf that changes less is a fixed one, published again and again
 
 Edge = tuple[str, str]
-
-
-@dataclass(frozen=True, eq=False)
-class TransformTree:
-    """Fixed transforms between frames.
-
-    Attributes:
-        parents: parent frame and T_parent_child (4, 4) of each child frame.
-    """
-
-    parents: dict[str, tuple[str, Pose]]
-
-    def _chain(self, frame: str) -> dict[str, Pose]:
-        """Returns T_ancestor_frame of the frame itself and each of its ancestors, nearest first."""
-        chain = {frame: np.eye(4)}
-        while frame in self.parents:
-            parent, T_parent_frame = self.parents[frame]
-            if parent in chain:
-                raise BagError(f"the transforms form a circle through '{parent}'")
-            chain[parent] = T_parent_frame @ chain[frame]
-            frame = parent
-        return chain
-
-    def connects(self, target: str, source: str) -> bool:
-        """Returns whether there is a chain of transforms between two frames."""
-        return not self._chain(target).keys().isdisjoint(self._chain(source))
-
-    def lookup(self, target: str, source: str) -> Pose:
-        """Returns T_target_source, (4, 4): p_target = T_target_source @ p_source.
-
-        Raises:
-            BagError: if no chain of transforms leads from one to the other.
-        """
-        of_target, of_source = self._chain(target), self._chain(source)
-        for ancestor, T_ancestor_target in of_target.items():
-            if ancestor in of_source:
-                return np.asarray(np.linalg.inv(T_ancestor_target) @ of_source[ancestor], dtype=np.float64)
-        known = ", ".join(f"{parent} -> {child}" for child, (parent, _) in sorted(self.parents.items())) or "none"
-        raise BagError(
-            f"no fixed transform between '{source}' and '{target}'; the bag has {known}; record /tf_static, or "
-            "give T_camera_lidar in a calibration file"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +58,10 @@ def read_transforms(reader: BagReader) -> Transforms:
             parents[child] = (parent, matrices[0])
         else:
             moving[parent, child] = _trajectory(poses)
-    return Transforms(TransformTree(parents), moving)
+    try:
+        return Transforms(TransformTree(parents), moving)
+    except TransformError as error:
+        raise BagError(f"{reader.path}: {error}") from error
 
 
 def read_ego_motion(reader: BagReader, transforms: Transforms, sensor_frame: str) -> EgoMotion | None:

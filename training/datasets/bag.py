@@ -27,6 +27,7 @@ from recon3d_ros.core.encodings import EncodingError
 from recon3d_ros.core.image_files import JPEG_SIGNATURE
 from recon3d_ros.core.lidar import Points, Pose, check_fits, project, sweep_to_world, transform
 from recon3d_ros.core.preprocess import TO_RGB, RawImage
+from recon3d_ros.core.transforms import TransformError
 
 SLACK_NS = 100_000_000  # how far beyond the first and last pose the motion is taken to go on
 RECENT_SWEEPS = 3
@@ -179,8 +180,10 @@ class BagFrames:
             return self._calibration.T_camera_lidar
         try:
             return self._transforms.fixed.lookup(camera_frame.removeprefix("/"), lidar_frame)
-        except BagError as error:
-            raise BagError(f"{self._path}: {error}") from error
+        except TransformError as error:
+            raise BagError(
+                f"{self._path}: {error}; record /tf_static, or give T_camera_lidar in a calibration file"
+            ) from error
 
     def _find_motion(self, camera_frame: str, lidar_frame: str) -> None:
         self._T_camera_lidar(camera_frame, lidar_frame)
