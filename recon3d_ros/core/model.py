@@ -116,6 +116,20 @@ def read_model_info(path: Path | str) -> ModelInfo:
     )
 
 
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """Returns every metadata_props entry of a model file.
+
+    Raises:
+        ModelError: if the file cannot be read or is not ONNX.
+    """
+    try:
+        return _read_model_proto(Path(path).read_bytes())[1]
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); give the path of a model file") from error
+    except (IndexError, ValueError) as error:
+        raise ModelError(f"{path}: is not an ONNX file that can be used ({error}); {REPAIR}") from error
+
+
 def _check_tensors(path: Path, inputs: dict[str, TensorSpec], outputs: dict[str, TensorSpec]) -> None:
     image = inputs.get("image")
     size = image.shape[1:3] if image is not None and len(image.shape) == 4 and image.shape[3] == 3 else ("h", "w")
