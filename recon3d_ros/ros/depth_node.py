@@ -39,14 +39,15 @@ class DepthNode(LifecycleNode):
 
     def __init__(self, **node_options: object) -> None:
         super().__init__(NODE_NAME, **node_options)
-        self.parameters = declare_parameters(self)
-        self._healths = {name: CameraHealth(name, self.parameters.stale_after) for name in self.parameters.cameras}
+        # Before the parameters, which may raise: Kilted's try_shutdown destroys every node, half-made ones too.
         self._ports: dict[str, CameraPort] = {}
         self._pipeline: DepthPipeline | None = None
         self._mailbox: Mailbox[ReceivedImage] = Mailbox()
         self._thread: threading.Thread | None = None
         self._state = "unconfigured"
         self._failure = ""
+        self.parameters = declare_parameters(self)
+        self._healths = {name: CameraHealth(name, self.parameters.stale_after) for name in self.parameters.cameras}
         self.add_on_set_parameters_callback(self._set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # On a steady clock: health must go on being told when /clock stops.
