@@ -45,7 +45,8 @@ def drive_self_test(*, height: int, width: int) -> SelfTest:
             raise ModelError(f"{folder}: has no calibration.json; the package is incomplete, install it again")
         rectifier = Rectifier(drive.calibration.camera, width=width, height=height, crop_position=0.5)
         chosen = np.linspace(0, len(drive.images) - 1, COUNT).astype(int)
-        images = [rectifier(RawImage(cv2.imread(str(drive.images[i])), "bgr")) for i in chosen]
+        files = [str(drive.images[index]) for index in chosen]
+        images = [rectifier(RawImage(np.asarray(cv2.imread(file), np.uint8), "bgr")) for file in files]
     # A wide and a long lens beside the drive's own: an engine must follow the focal length too.
     focals = rectifier.camera.fx * np.array([1.0, 1.0, 0.6, 1.6], np.float32)
     return SelfTest(np.stack(images), focals.astype(np.float32), "the bundled drive")
