@@ -1,0 +1,67 @@
+"""Flying pixels: depths between a near and a far surface at which nothing stands."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+# Pixels to either side that are compared. A network smears a step of depth over several pixels, and the test
+# below sees a smear of up to twice this width (docs/results.md, "What the cloud filters remove").
+REACH = 3
+
+
+def flying_pixels(
+    depth: npt.NDArray[np.float32], threshold: float, *, reach: int = REACH
+) -> npt.NDArray[np.bool_]:
+    """Returns the pixels that interpolate between two surfaces.
+
+    Inverse depth w = 1 / z of any plane is linear in the pixel's coordinates, however steeply the plane is seen.
+    So with k = reach, along rows and along columns, both of these are zero on a road up to the horizon:
+
+        even: w(-k) - 2 w(0) + w(k)                         odd: w(-2k) - 2 w(-k) + 2 w(k) - w(2k)
+
+    A smeared step of inverse depth by J gives up to J in one of them: the odd one in its middle, where the even
+    one is blind by symmetry, the even one at its shoulders. A pixel flies where either is above `threshold` of its
+    own w, so that the test is relative to range. The nearest and the farthest surface around it are kept: a thin
+    pole, whose picture is all edge, stays. Only what lies between them goes.
+
+    Args:
+        depth: (H, W) float32 metres along z; +Inf counts as farther than all else, NaN as unknown: it accuses no
+            pixel. Pixels within `reach` of the image's border are tested in one direction only, or not at all.
+        threshold: of the step, as a part of the pixel's inverse depth; 0.1 finds steps of about 10 % of the range.
+        reach: k, pixels.
+
+    Returns:
+        (H, W) bool.
+    """
+    is_surface = np.isfinite(depth) & (depth > 0)
+    if not is_surface.any():
+        return is_surface
+    farthest = depth.max(where=is_surface, initial=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Sky begins where the finite depths end: with w = 0 there, the last rows of a road that the model's range
+        # cuts off would stand before a step.
+        w = np.float32(1) / np.minimum(depth, farthest)
+        limit = np.float32(threshold) * w
+        bent = _exceeds(w, limit, reach)
+        bent |= _exceeds(w.T, limit.T, reach).T
+    window = np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
+    known = np.isfinite(w)
+    nearest = cv2.dilate(np.where(known, w, np.float32(0)), window)
+    farthest_w = cv2.erode(np.where(known, w, np.float32(np.inf)), window)
+    half = limit / 2
+    is_between = (nearest - w > half) & (w - farthest_w > half)
+    return np.asarray(bent & is_between & is_surface, dtype=np.bool_)
+
+
+def _exceeds(w: npt.NDArray[np.float32], limit: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.bool_]:
+    """Returns where the even or the odd difference along the rows is above the limit."""
+    exceeds = np.zeros_like(w, dtype=np.bool_)
+    if w.shape[1] > 2 * k:
+        even = w[:, : -2 * k] + w[:, 2 * k :] - 2 * w[:, k:-k]
+        exceeds[:, k:-k] = np.abs(even) > limit[:, k:-k]
+    if w.shape[1] > 4 * k:
+        odd = w[:, 4 * k :] - w[:, : -4 * k] - 2 * (w[:, 3 * k : -k] - w[:, k : -3 * k])
+        exceeds[:, 2 * k : -2 * k] |= np.abs(odd) > limit[:, 2 * k : -2 * k]
+    return exceeds
