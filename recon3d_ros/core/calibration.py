@@ -13,6 +13,10 @@ import numpy.typing as npt
 from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.camera_info import DISTORTION_ALIASES
 
+# A real calibration file has a thousand bytes, and lists in lists; what has more only keeps the reader busy.
+MAX_BYTES = 2**14
+MAX_DEPTH = 16
+
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
@@ -44,21 +48,25 @@ def load_calibration(path: Path | str) -> Calibration:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise CameraError(f"{path}: has {size} bytes, expected a calibration file of at most {MAX_BYTES}")
+        content = path.read_bytes()
     except OSError as error:
         raise CameraError(f"{path}: cannot be read ({error.strerror}); give a calibration file") from error
     try:
+        text = content.decode()
         # YAML is not quite a superset of JSON: it reads 1e-05 as a string and refuses tabs.
-        content = json.loads(text) if path.suffix == ".json" else _read_yaml(text)
-    except ValueError as error:
+        keys = json.loads(text) if path.suffix == ".json" else _read_yaml(text)
+    except (ValueError, RecursionError) as error:
         raise CameraError(f"{path}: is neither JSON nor YAML: {error}") from error
-    if not isinstance(content, dict):
+    if not isinstance(keys, dict):
         raise CameraError(f"{path}: holds no keys, expected width, height and K")
     try:
-        return _calibration(_from_camera_info(content) if "camera_matrix" in content else content)
+        return _calibration(_from_camera_info(keys) if "camera_matrix" in keys else keys)
     except KeyError as error:
-        raise CameraError(f"{path}: lacks {error}; it has {', '.join(map(str, content))}") from error
-    except (TypeError, ValueError) as error:
+        raise CameraError(f"{path}: lacks {error}; it has {', '.join(map(str, keys))}") from error
+    except (TypeError, ValueError, OverflowError) as error:
         raise CameraError(f"{path}: {error}") from error
 
 
@@ -66,7 +74,13 @@ def _read_yaml(text: str) -> Any:
     """Returns what a YAML text says; raises ValueError where it is none."""
     import yaml  # here: the core loads without it, and a node takes its calibration from messages
 
+    depth = 0
     try:
+        for event in yaml.parse(text):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            # A few aliases of aliases make a value of any size.
+            if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"it has an alias (*name) or more than {MAX_DEPTH} lists in lists")
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error

@@ -10,12 +10,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from recon3d_ros.core.image_files import read_size
+from recon3d_ros.core.image_files import read_header
 from recon3d_ros.core.preprocess import RawImage
 
 Bytes: TypeAlias = "bytes | bytearray | memoryview | array[int] | npt.NDArray[np.uint8]"
 
 MAX_PIXELS = 2**28  # 16384 x 16384: more than any camera has; a larger size is a damaged message
+# A few bytes of JPEG or PNG can claim to be any size and be decoded any number of times. 8K (7680x4320) with four
+# channels, and three times the passes of a progressive JPEG, stay below these limits.
+MAX_DECODED_BYTES = 2**27
+MAX_DECODE_PASSES = 32
 
 
 class EncodingError(ValueError):
@@ -175,7 +179,8 @@ def decode_compressed(data: Bytes, format: str = "") -> RawImage:
         The image as "bgr", "bgra" or "mono"; of 16-bit samples the high byte.
 
     Raises:
-        EncodingError: if the bytes are empty, neither JPEG nor PNG, cut off, damaged, or hold too many pixels.
+        EncodingError: if the bytes are empty, neither JPEG nor PNG, cut off, damaged, or would take more than
+            MAX_DECODED_BYTES or MAX_DECODE_PASSES to decode.
     """
     if "compresseddepth" in format.lower():
         raise EncodingError(
@@ -185,10 +190,16 @@ def decode_compressed(data: Bytes, format: str = "") -> RawImage:
     if not content:
         raise EncodingError("compressed image has no bytes")
     try:
-        height, width = read_size(content)
+        header = read_header(content)
     except ValueError as error:
         raise EncodingError(f"compressed image (format '{format}') {error}") from error
+    height, width = header.height, header.width
     _check_size(height=height, width=width)
+    if header.decoded_bytes > MAX_DECODED_BYTES or header.passes > MAX_DECODE_PASSES:
+        raise EncodingError(
+            f"{width}x{height} image takes {header.decoded_bytes} bytes and {header.passes} passes to decode, "
+            f"expected at most {MAX_DECODED_BYTES} and {MAX_DECODE_PASSES}; send a smaller image, or a raw one"
+        )
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -196,7 +207,7 @@ def decode_compressed(data: Bytes, format: str = "") -> RawImage:
     if pixels is None or pixels.shape[:2] != (height, width):
         raise EncodingError(f"{width}x{height} image of {len(content)} bytes is damaged and cannot be decoded")
     if pixels.dtype == np.uint16:
-        pixels = pixels // 256
+        pixels = np.right_shift(pixels, 8, out=pixels)
     channels = "mono" if pixels.ndim == 2 else {3: "bgr", 4: "bgra"}[pixels.shape[2]]
     return RawImage(pixels.astype(np.uint8, copy=False), channels)
 
@@ -267,8 +278,9 @@ def unpack_points(
     what = f"cloud of {width}x{height} points"
     _check_bytes(data, what, rows=height, row_bytes=width * point_step, step=row_step)
     points = np.empty((height, width, 3), dtype=np.float32)
-    for axis, offset in enumerate(offsets):
-        points[..., axis] = np.ndarray((height, width), item, data, offset, strides=(row_step, point_step))
+    with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 is infinite there
+        for axis, offset in enumerate(offsets):
+            points[..., axis] = np.ndarray((height, width), item, data, offset, strides=(row_step, point_step))
     return points.reshape(-1, 3)
 
 

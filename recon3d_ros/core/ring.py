@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from recon3d_ros.core.camera import CameraModel
+from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.drive import IMAGE_SUFFIXES, DriveError, load_sweep
-from recon3d_ros.core.lidar import Points, Pose, pose_matrix, transform
+from recon3d_ros.core.lidar import LidarError, Points, Pose, pose_matrix, transform
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ def is_ring(folder: Path) -> bool:
     """Returns whether a folder's calibration.json is that of a ring."""
     try:
         content = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and any(_is_sensor(entry) for entry in content.values())
 
@@ -81,6 +81,10 @@ def load_ring(folder: Path) -> list[RingCamera]:
             f"{folder}: calibration.json: a sensor lacks {error}; expected K, size_wh, and sensor_in_base and "
             "base_in_map with translation_m and rotation_wxyz"
         ) from error
+    except (CameraError, DriveError, LidarError):
+        raise
+    except (ValueError, IndexError, OverflowError) as error:
+        raise DriveError(f"{folder}: calibration.json: {error}") from error
 
 
 def _is_sensor(entry: object) -> bool:
