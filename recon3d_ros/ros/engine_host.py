@@ -28,6 +28,7 @@ from recon3d_ros.engines.fallback import (
 )
 from recon3d_ros.engines.watchdog import Watchdog
 from recon3d_ros.ros.diagnostics import key_values
+from recon3d_ros.ros.parameters import DepthNodeParameters
 
 STOP_SECONDS = 5.0  # what a build has to notice that it is no longer wanted
 LOG_SECONDS = 10.0  # between two lines on a build's progress
@@ -46,13 +47,31 @@ class _Serving:
     watchdog: Watchdog | None
 
 
+def engine_options(parameters: DepthNodeParameters) -> EngineOptions:
+    """Returns the engine that the node's parameters ask for.
+
+    Raises:
+        EngineError: if they do not fit together.
+    """
+    return EngineOptions(
+        backend=parameters.backend,
+        threads=parameters.threads,
+        precision=parameters.precision,
+        gpu=parameters.gpu,
+        dla_core=parameters.dla_core,
+        max_batch=parameters.max_batch or len(parameters.cameras),
+        calibration=parameters.calibration,
+        cache_dir=parameters.engine_cache,
+    )
+
+
 class EngineHost:
     """An Engine whose inside may change between two batches.
 
     ONNX Runtime is the reference and the last resort, so it is loaded first, at once; with `backend: onnxruntime`
     that is all. Any other engine is built (or taken from the cache) and proved in a thread of its own: `configure`
-    does not wait for it, since a build takes minutes and would keep the executor, and with it every service and the
-    diagnostics, from running. Until an engine is proved the host is not ready, or ONNX Runtime serves.
+    does not wait for it, since a build takes minutes and would keep the executor, and with it every service and
+    the diagnostics, from running. Until an engine is proved the host is not ready, or ONNX Runtime serves.
 
     Args:
         model: the one-file model; "" for the one that ships with the package.
