@@ -20,7 +20,7 @@ from drives import (
     write_drive,
 )
 
-from recon3d_ros.bags.messages import quaternion
+from recon3d_ros.core.transforms import quaternion_xyzw
 from recon3d_ros.tools import cli
 
 START_NS = 1_700_000_000_000_000_000
@@ -131,7 +131,7 @@ def _rotate(q: object, vector: object) -> np.ndarray:  # type: ignore[type-arg]
 def test_quaternions_of_any_angle_are_those_of_the_formula(degrees: float) -> None:
     a = np.radians(degrees)
     about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1.0]])
-    np.testing.assert_allclose(np.abs(quaternion(about_z)), [0, 0, np.sin(a / 2), abs(np.cos(a / 2))], atol=1e-7)
+    np.testing.assert_allclose(np.abs(quaternion_xyzw(about_z)), [0, 0, np.sin(a / 2), abs(np.cos(a / 2))], atol=1e-7)
 
 
 def test_a_video_becomes_a_bag_at_its_own_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

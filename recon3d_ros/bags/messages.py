@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from rosbags.typesys.stores import ros2_jazzy as ros
 
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.encodings import pack_points
+from recon3d_ros.core.transforms import quaternion_xyzw
 
 Header = ros.std_msgs__msg__Header
 FLOAT32 = ros.sensor_msgs__msg__PointField.FLOAT32
@@ -133,17 +133,8 @@ def static_tf_message(
 
 
 def _transform(matrix: npt.NDArray[np.float64]) -> ros.geometry_msgs__msg__Transform:
-    x, y, z, w = quaternion(matrix[:3, :3])
+    x, y, z, w = quaternion_xyzw(matrix[:3, :3])
     translation = ros.geometry_msgs__msg__Vector3(*(float(t) for t in matrix[:3, 3]))
     return ros.geometry_msgs__msg__Transform(
         translation=translation, rotation=ros.geometry_msgs__msg__Quaternion(x=x, y=y, z=z, w=w)
     )
-
-
-def quaternion(rotation: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Returns the unit quaternion (x, y, z, w) of a (3, 3) rotation matrix."""
-    vector = cv2.Rodrigues(rotation)[0].reshape(3)
-    angle = float(np.linalg.norm(vector))
-    axis = vector / angle if angle > 0 else np.zeros(3)
-    x, y, z = (float(a * np.sin(angle / 2)) for a in axis)
-    return x, y, z, float(np.cos(angle / 2))

@@ -87,20 +87,27 @@ class DepthPipeline:
         self.min_range = min_range
         self.max_range = max_range
         self.crop_position = crop_position
-        self._rectifiers: dict[CameraModel, Rectifier] = {}
+        self._rectifiers: dict[tuple[CameraModel, float], Rectifier] = {}
 
-    def __call__(self, images: Sequence[RawImage], cameras: Sequence[CameraModel]) -> list[DepthFrame]:
+    def __call__(
+        self,
+        images: Sequence[RawImage],
+        cameras: Sequence[CameraModel],
+        crop_positions: Sequence[float] | None = None,
+    ) -> list[DepthFrame]:
         """Returns one DepthFrame for each image.
 
         Args:
             images: one image of each camera.
             cameras: their calibrations, at the images' sizes.
+            crop_positions: of each camera; None for the pipeline's.
 
         Raises:
             ValueError: if an image does not have its camera's size.
         """
         start = time.perf_counter()
-        rectifiers = [self.rectifier(camera) for camera in cameras]
+        crops = [self.crop_position] * len(cameras) if crop_positions is None else crop_positions
+        rectifiers = [self.rectifier(camera, crop) for camera, crop in zip(cameras, crops, strict=True)]
         batch = np.stack([rectify(image) for rectify, image in zip(rectifiers, images, strict=True)])
         focals = np.array([rectifier.camera.fx for rectifier in rectifiers], dtype=np.float32)
         rectified = time.perf_counter()
@@ -127,13 +134,14 @@ class DepthPipeline:
             for index, rectifier in enumerate(rectifiers)
         ]
 
-    def rectifier(self, camera: CameraModel) -> Rectifier:
-        """Returns the rectifier of a camera, made at its first frame."""
-        rectifier = self._rectifiers.get(camera)
+    def rectifier(self, camera: CameraModel, crop_position: float | None = None) -> Rectifier:
+        """Returns the rectifier of a camera, made at its first frame; None takes the pipeline's crop position."""
+        crop = self.crop_position if crop_position is None else crop_position
+        rectifier = self._rectifiers.get((camera, crop))
         if rectifier is None:
             if len(self._rectifiers) >= self.MAX_CAMERAS:
                 self._rectifiers.pop(next(iter(self._rectifiers)))
             info = self.engine.info
-            rectifier = Rectifier(camera, width=info.width, height=info.height, crop_position=self.crop_position)
-            self._rectifiers[camera] = rectifier
+            rectifier = Rectifier(camera, width=info.width, height=info.height, crop_position=crop)
+            self._rectifiers[camera, crop] = rectifier
         return rectifier

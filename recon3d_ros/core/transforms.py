@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
 from recon3d_ros.core.lidar import LidarError, Pose, pose_matrix
 
@@ -102,3 +104,26 @@ def numbers_of(text: str, *, what: str) -> list[float]:
     if not np.isfinite(numbers).all():
         raise TransformError(f"{what}: has a number that is not finite")
     return numbers
+
+
+def quaternion_xyzw(rotation: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Returns the unit quaternion (x, y, z, w) of a (3, 3) rotation matrix."""
+    vector = cv2.Rodrigues(rotation)[0].reshape(3)
+    angle = float(np.linalg.norm(vector))
+    axis = vector / angle if angle > 0 else np.zeros(3)
+    x, y, z = (float(a * np.sin(angle / 2)) for a in axis)
+    return x, y, z, float(np.cos(angle / 2))
+
+
+def move(points: npt.NDArray[np.float32], T_target_source: Pose) -> npt.NDArray[np.float32]:
+    """Returns points in another frame.
+
+    Args:
+        points: (..., 3) float32 metres, source frame; NaN stays NaN.
+        T_target_source: (4, 4).
+
+    Returns:
+        (..., 3) float32 metres, target frame.
+    """
+    matrix = T_target_source.astype(np.float32)
+    return np.asarray(points @ matrix[:3, :3].T + matrix[:3, 3], dtype=np.float32)

@@ -1,0 +1,189 @@
+"""What navigation gets of one camera: metric depth, clean points, the road and what stands on it, a scan.
+
+The order is that of trust. The network's depth is made metric first, since every later threshold is in metres;
+then limited to the range; then cleaned of what cannot be believed (edges, low confidence, the vehicle itself), for
+all outputs alike; then each output selects what it wants.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recon3d_ros.core.cloud import RayTable, limit_range
+from recon3d_ros.core.cloud_filters import Cloud, CloudFilter, CloudFilterOptions
+from recon3d_ros.core.ground import GroundPlane, fit_ground, nominal_plane
+from recon3d_ros.core.lidar import Pose
+from recon3d_ros.core.lidar_scale import LidarScale
+from recon3d_ros.core.mounting import Mounting
+from recon3d_ros.core.obstacles import SplitOptions, split_ground
+from recon3d_ros.core.pipeline import DepthFrame
+from recon3d_ros.core.preprocess import Rectifier
+from recon3d_ros.core.scale import GroundScale, ModelScale, Scale, ScaleEstimate, apply
+from recon3d_ros.core.scan import Scan, ScanMaker, ScanOptions
+
+GROUND_STRIDE = 4  # of the pixels that the road is fitted to where the scale has not done it
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """What a camera's view is made with.
+
+    Attributes:
+        scale_mode: "model", "ground" or "lidar".
+        min_range, max_range: metres along z.
+        filters: of depth and points.
+        split: what counts as an obstacle.
+        scan: of the laser scan.
+    """
+
+    scale_mode: str
+    min_range: float
+    max_range: float
+    filters: CloudFilterOptions
+    split: SplitOptions
+    scan: ScanOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a camera was at an image's stamp, as far as it is known.
+
+    Attributes:
+        T_base_camera: (4, 4), p_base = T_base_camera @ p_optical, or None.
+        mounting: over the road, or None.
+        T_camera_lidar: (4, 4), or None.
+    """
+
+    T_base_camera: Pose | None = None
+    mounting: Mounting | None = None
+    T_camera_lidar: Pose | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A frame made metric and clean.
+
+    Attributes:
+        frame: as the pipeline made it, with the metric, clean depth.
+        estimate: how its depth became metric.
+        place: where the camera was.
+    """
+
+    frame: DepthFrame
+    estimate: ScaleEstimate
+    place: Place
+
+
+class CameraView:
+    """Makes the views of one camera, and what is published of them. Holds the scale's state between frames."""
+
+    def __init__(self, options: ViewOptions) -> None:
+        self.options = options
+        self._scale: Scale = ModelScale()
+        self._filter = CloudFilter(options.filters)
+        self._scan = ScanMaker(options.scan)
+        self._rays = RayTable()
+
+    def set_options(self, options: ViewOptions) -> None:
+        """Changes the options between two frames; what did not change keeps its state."""
+        if options.filters != self.options.filters:
+            self._filter = CloudFilter(options.filters)
+        if options.scan != self.options.scan:
+            self._scan = ScanMaker(options.scan)
+        self.options = options
+
+    def add_sweep(self, points: npt.ArrayLike, stamp: float, T_camera_lidar: Pose) -> None:
+        """Takes a LiDAR's sweep for the scale mode "lidar".
+
+        Args:
+            points: (N, 3) metres, LiDAR frame.
+            stamp: seconds.
+            T_camera_lidar: (4, 4).
+        """
+        scale = self._scale
+        if not isinstance(scale, LidarScale) or not np.allclose(scale.T_camera_lidar, T_camera_lidar, atol=1e-4):
+            self._scale = scale = LidarScale(T_camera_lidar)
+        scale.add_sweep(points, stamp)
+
+    def see(self, frame: DepthFrame, rectifier: Rectifier, stamp: float, place: Place) -> View:
+        """Returns a frame's view.
+
+        Args:
+            frame: as the pipeline made it, its range not limited yet.
+            rectifier: that made its image.
+            stamp: of the image, seconds.
+            place: where the camera was then.
+
+        Raises:
+            MaskError: if the ego mask lies outside the camera's image.
+        """
+        estimate = self._estimate(frame, stamp, place)
+        depth = limit_range(
+            apply(frame.depth, estimate), min_range=self.options.min_range, max_range=self.options.max_range
+        )
+        depth = self._filter.clean(depth, rectifier, frame.confidence)
+        return View(DepthFrame(frame.image, depth, frame.confidence, frame.camera, frame.latency), estimate, place)
+
+    def _estimate(self, frame: DepthFrame, stamp: float, place: Place) -> ScaleEstimate:
+        mode, mounting = self.options.scale_mode, place.mounting
+        if mode == "ground":
+            if mounting is None:
+                return _unknown(mode, "the camera's place over the road is not known")
+            is_same = isinstance(self._scale, GroundScale) and is_close(self._scale.mounting, mounting)
+            if not is_same:
+                self._scale = GroundScale(mounting)
+        elif mode == "lidar":
+            if not isinstance(self._scale, LidarScale):
+                return _unknown(mode, "no LiDAR sweep has come")
+        elif not isinstance(self._scale, ModelScale):
+            self._scale = ModelScale()
+        return self._scale.update(frame, stamp)
+
+    def cloud(self, view: View, *, colors: bool, stride: int, organised: bool) -> Cloud:
+        """Returns the points of a view, optical frame.
+
+        Raises:
+            FilterError: if a filter needs the camera's place in the base frame, and it is not known.
+        """
+        return self._filter.cloud(
+            view.frame.depth,
+            view.frame.camera,
+            colors=view.frame.image if colors else None,
+            T_base_camera=view.place.T_base_camera,
+            stride=stride,
+            organised=organised,
+        )
+
+    def road(self, view: View) -> GroundPlane | None:
+        """Returns the road in a view, metres: as seen, else as the mounting has it; None without a mounting."""
+        if view.place.mounting is None:
+            return None
+        if isinstance(self._scale, GroundScale):
+            fit = self._scale.fit
+            plane = None if fit.plane is None else fit.plane.scaled(view.estimate.scale)
+        else:
+            points = self._rays.points(view.frame.depth, view.frame.camera, stride=GROUND_STRIDE)
+            plane = fit_ground(points, view.place.mounting).plane
+        return nominal_plane(view.place.mounting) if plane is None else plane
+
+    def labels(self, points: npt.NDArray[np.float32], road: GroundPlane) -> npt.NDArray[np.uint8]:
+        """Returns what each of the (..., 3) points is: obstacles.GROUND, OBSTACLE or NEITHER."""
+        return split_ground(points, road, self.options.split)
+
+    def scan(self, view: View, T_base_camera: Pose) -> Scan:
+        """Returns the scan of a view in the base frame."""
+        return self._scan(view.frame.depth, view.frame.camera, T_base_camera)
+
+
+def _unknown(mode: str, reason: str) -> ScaleEstimate:
+    """Returns the network's own scale, for a mode that has nothing to go by yet."""
+    return ScaleEstimate(1.0, math.nan, mode, is_held=True, reason=reason)
+
+
+def is_close(mounting: Mounting, other: Mounting) -> bool:
+    """Returns whether two mountings differ by less than a transform's own noise."""
+    return bool(np.allclose(mounting.T_base_camera, other.T_base_camera, atol=1e-4))
