@@ -44,7 +44,7 @@ setup(
     ],
     extras_require={
         "openvino": ["openvino>=2024.0"],
-        "reconstruction": ["open3d>=0.18"],
+        "reconstruction": ["open3d>=0.18", "trimesh>=4.0"],
         "test": ["pytest>=6.2"],
     },
     zip_safe=True,
