@@ -15,6 +15,7 @@ from recon3d_ros.core.report import make_report
 from recon3d_ros.core.report_tables import report_markdown
 from recon3d_ros.core.truth import TrueFrames
 from recon3d_ros.core.worst_frames import WorstFrames
+from recon3d_ros.tools.html_report import write_html
 from recon3d_ros.tools.run import add_pipeline_arguments, make_pipeline
 
 
@@ -34,12 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pictures", type=Path, metavar="DIR", help="write the worst frames there, the worst first"
     )
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write a report with the worst frames first, one file for a browser",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Evaluates and prints; returns 1 if images were skipped."""
     source = TrueFrames(args.drive, camera_height=args.camera_height)
-    worst = WorstFrames(args.pictures) if args.pictures else None
+    worst = WorstFrames(args.pictures) if args.pictures or args.html else None
     pipeline = make_pipeline(args)
     report = make_report(judge(tqdm(source, total=source.length, unit="frame", disable=None), pipeline, worst))
     info = pipeline.engine.info
@@ -49,8 +56,17 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         model = {"name": info.name, "version": info.version, "sha256": info.sha256}
         write_json(args.json, {"model": model, "drive": str(args.drive), **asdict(report)})
-    if worst is not None:
+    if worst is not None and args.pictures:
         print(f"\n{len(worst.write())} pictures in {args.pictures}")
+    if worst is not None and args.html:
+        write_html(
+            args.html,
+            title=f"{info.name} {info.version} on {args.drive.resolve().name}",
+            facts={"model": f"{info.name} {info.version}", "sha256": info.sha256, "recording": str(args.drive)},
+            markdown=report_markdown(report),
+            worst=worst.pictures(),
+        )
+        print(f"\nreport: {args.html}")
     for reason, count in source.skipped.items():
         print(f"skipped: {count} x {reason}", file=sys.stderr)
     return 1 if source.skipped else 0
