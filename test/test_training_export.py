@@ -14,10 +14,11 @@ onnx = pytest.importorskip("onnx", reason="needs onnx: pip install -r requiremen
 pytest.importorskip("onnxscript", reason="needs onnxscript: pip install -r requirements/training.txt")
 
 from recon3d_ros.core.model import read_model_info  # noqa: E402
+from recon3d_ros.core.self_test import read_self_test, street_like_image  # noqa: E402
 from recon3d_ros.engines import default_model_path, load_engine  # noqa: E402
 from training import export as export_module  # noqa: E402
 from training.datasets import Frame, ShardFrames  # noqa: E402
-from training.export import ExportError, export, main, street_like_image  # noqa: E402
+from training.export import ExportError, export, main  # noqa: E402
 from training.models.depth_network import DepthNetwork, DepthNetworkConfig  # noqa: E402
 from training.torch_engine import TorchEngine  # noqa: E402
 
@@ -190,3 +191,9 @@ def assert_depth_is_close(network: DepthNetwork, path, frames: list[Frame], *, t
     found = load_engine(path).infer(images, focals).depth
     assert np.abs(found / expected - 1).mean() < tolerance
     assert not np.array_equal(found, expected)
+
+
+def test_an_exported_model_carries_self_test_images_at_its_size(model_path) -> None:
+    test = read_self_test(model_path, read_model_info(model_path))
+    assert test.source == "the bundled drive"
+    assert test.images.shape[1:] == (64, 96, 3)

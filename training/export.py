@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from recon3d_ros.core.atomic_file import open_atomically
+from recon3d_ros.core.self_test import drive_self_test, self_test_metadata, street_like_image
 from recon3d_ros.engines import load_engine
 from training.checkpoints import load_network
 from training.datasets import Frame, ShardFrames
@@ -108,6 +108,7 @@ def export(
         "training_data": training_data,
         "licence": licence,
         "author": author,
+        **self_test_metadata(drive_self_test(height=height, width=width)),
     }
     content = _serialise(model, metadata)
     with tempfile.TemporaryDirectory() as folder:
@@ -200,16 +201,6 @@ def calibration_frames(folder: Path) -> list[Frame]:
     """Returns frames of a folder of shards, evenly chosen."""
     frames = ShardFrames([folder])
     return [frames[int(index)] for index in np.linspace(0, len(frames) - 1, CALIBRATION_FRAMES)]
-
-
-def street_like_image(seed: int, *, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Returns a (height, width, 3) image with a photograph's spectrum: light above, detail at all scales."""
-    rng = np.random.default_rng(seed)
-    image = np.linspace(220, 90, height, dtype=np.float32)[:, None, None].repeat(width, 1).repeat(3, 2)
-    for cells in (4, 8, 16, 32, 64, 128):
-        noise = rng.normal(0, 160 / cells**0.5, size=(cells, 3 * cells, 3)).astype(np.float32)
-        image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from recon3d_ros.core.atomic_file import open_atomically
 from recon3d_ros.core.model import ModelError
+from recon3d_ros.core.self_test import drive_self_test, self_test_metadata
 from recon3d_ros.engines import Engine, EngineError, load_engine
 from recon3d_ros.tools.keras_model import is_keras_model, keras_to_onnx
 
@@ -143,6 +144,7 @@ def wrapped(source: Path, args: argparse.Namespace) -> bytes:
         "training_data": args.training_data,
         "licence": args.licence,
         "author": args.author,
+        **self_test_metadata(drive_self_test(height=height, width=width)),
     }
     return onnx_wrapper.write_bytes(onnx_wrapper.wrap(network, conversion), network.model, metadata)
 
