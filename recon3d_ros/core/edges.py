@@ -35,7 +35,7 @@ def flying_pixels(
     Returns:
         (H, W) bool.
     """
-    is_surface = np.isfinite(depth) & (depth > 0)
+    is_surface = np.isfinite(depth)
     if not is_surface.any():
         return is_surface
     farthest = depth.max(where=is_surface, initial=0)
@@ -46,12 +46,13 @@ def flying_pixels(
         limit = np.float32(threshold) * w
         bent = _exceeds(w, limit, reach)
         bent |= _exceeds(w.T, limit.T, reach).T
+    # A surface's own w is the highest or the lowest around; unknown pixels are neither.
     window = np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
-    known = np.isfinite(w)
-    nearest = cv2.dilate(np.where(known, w, np.float32(0)), window)
-    farthest_w = cv2.erode(np.where(known, w, np.float32(np.inf)), window)
-    half = limit / 2
-    is_between = (nearest - w > half) & (w - farthest_w > half)
+    is_known = ~np.isnan(w)
+    highest = cv2.dilate(np.where(is_known, w, np.float32(0)), window)
+    lowest = cv2.erode(np.where(is_known, w, np.float32(np.inf)), window)
+    limit /= 2
+    is_between = (highest - w > limit) & (w - lowest > limit)
     return np.asarray(bent & is_between & is_surface, dtype=np.bool_)
 
 
@@ -59,9 +60,10 @@ def _exceeds(w: npt.NDArray[np.float32], limit: npt.NDArray[np.float32], k: int)
     """Returns where the even or the odd difference along the rows is above the limit."""
     exceeds = np.zeros_like(w, dtype=np.bool_)
     if w.shape[1] > 2 * k:
-        even = w[:, : -2 * k] + w[:, 2 * k :] - 2 * w[:, k:-k]
+        even = w[:, : -2 * k] + w[:, 2 * k :]
+        even -= 2 * w[:, k:-k]
         exceeds[:, k:-k] = np.abs(even) > limit[:, k:-k]
     if w.shape[1] > 4 * k:
-        odd = w[:, 4 * k :] - w[:, : -4 * k] - 2 * (w[:, 3 * k : -k] - w[:, k : -3 * k])
+        odd = even[:, 2 * k :] - even[:, : -2 * k]  # the even one at +k less that at -k
         exceeds[:, 2 * k : -2 * k] |= np.abs(odd) > limit[:, 2 * k : -2 * k]
     return exceeds

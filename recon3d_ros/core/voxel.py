@@ -6,7 +6,7 @@ numpy must sort the cells, which takes the time of 10 to 20 of the compiled pass
 from __future__ import annotations
 
 import functools
-import importlib.util
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 Points = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+
+logger = logging.getLogger(__name__)
 
 MIN_SIZE = 0.01  # metres; a cell's number has 21 bits an axis, so 1 cm reaches 10 km
 OFFSET = 1 << 20
@@ -60,12 +62,17 @@ def has_neighbours(points: Points, *, radius: float, count: int) -> Mask:
 
 @functools.cache
 def has_numba() -> bool:
-    """Whether the fast way is there."""
-    return importlib.util.find_spec("numba") is not None
+    """Whether numba is there and accepts this numpy; it is imported here, so that a node starts without it."""
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        logger.info("cloud filters run without numba, several times slower: %s", error)
+        return False
+    return True
 
 
 def compile_now() -> None:
-    """Compiles, or loads from the cache, what the first frame would otherwise wait for; about a second."""
+    """Compiles, or loads from the cache, what the first frame would otherwise wait for: seconds, once."""
     if has_numba():
         nearest_to_voxel_centres(np.zeros((1, 3), dtype=np.float32), 1.0)
         has_neighbours(np.zeros((1, 3), dtype=np.float32), radius=1.0, count=1)
@@ -73,10 +80,14 @@ def compile_now() -> None:
 
 @functools.cache
 def _compiled(name: str) -> Callable[..., Any]:
-    import numba  # here: the node starts where it is absent
+    import numba
 
     loops: dict[str, Any] = {"voxels": _voxels_loop, "neighbours": _neighbours_loop}
-    compiled: Callable[..., Any] = numba.njit(cache=True)(loops[name])
+    compiled: Callable[..., Any]
+    try:
+        compiled = numba.njit(cache=True)(loops[name])
+    except RuntimeError:  # nowhere to write: a read-only installation and no home
+        compiled = numba.njit(loops[name])
     return compiled
 
 
