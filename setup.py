@@ -43,6 +43,7 @@ setup(
         "tqdm>=4.57",
     ],
     extras_require={
+        "fast": ["numba>=0.55"],
         "openvino": ["openvino>=2024.0"],
         "reconstruction": ["open3d>=0.18", "trimesh>=4.0"],
         "test": ["pytest>=6.2"],

@@ -12,7 +12,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "recon3d_ros"
 ROS_PACKAGES = {"rclpy", "tf2_ros", "cv_bridge", "sensor_msgs_py", "message_filters", "rosidl_runtime_py"}
-OPTIONAL = ["rclpy", "torch", "tensorrt", "onnxruntime", "openvino", "open3d", "trimesh", "rosbags", "sensor_msgs", "yaml"]
+OPTIONAL = [
+    "rclpy",
+    "torch",
+    "tensorrt",
+    "onnxruntime",
+    "openvino",
+    "open3d",
+    "numba",
+    "trimesh",
+    "rosbags",
+    "sensor_msgs",
+    "yaml",
+]
 
 
 def imports_of(path: Path) -> set[str]:

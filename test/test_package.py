@@ -29,6 +29,7 @@ ROSDEP_KEYS = {
     "compression": "python3-rosbags-pip",
     "cv2": "python3-opencv",
     "lz4": "python3-rosbags-pip",
+    "numba": "python3-numba",
     "numpy": "python3-numpy",
     "onnxruntime": "python3-onnxruntime-pip",
     "rosbags": "python3-rosbags-pip",
