@@ -85,7 +85,7 @@ def test_matched_pairs_hold_every_predicted_and_every_true_point() -> None:
     ours, theirs = matched(prediction, target)
     assert ours.shape == theirs.shape == (B, N + M, 3)
     assert torch.equal(ours[:, :N], prediction) and torch.equal(theirs[:, N:], target)
-    assert torch.equal(theirs[0, 5], target[0, nearest_index(prediction, target)[0, 5]])
+    assert torch.equal(theirs[0, 5], target[0, nearest_index(prediction, target)[0][0, 5]])
 
 
 def test_the_f_score_is_the_harmonic_mean_of_precision_and_recall() -> None:

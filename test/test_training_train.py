@@ -19,13 +19,13 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install -r require
 
 from toy_runs import TINY, a_batch, losses_of, toy_source  # noqa: E402
 
-from training import run_folder  # noqa: E402
 from training.checkpoints import CheckpointError, load_network, read_checkpoint  # noqa: E402
 from training.config import TrainConfig  # noqa: E402
 from training.models.depth_network import DepthNetworkConfig  # noqa: E402
 from training.stream import Source, shard_source  # noqa: E402
 from training.train import main, train  # noqa: E402
 from training.trainer import DivergedError  # noqa: E402
+from training.validation import VALIDATIONS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -125,7 +125,8 @@ def test_resuming_on_a_full_disk_loses_neither_configuration_nor_log(tmp_path, m
 
 def test_the_best_network_on_the_validation_frames_is_kept(tmp_path, monkeypatch) -> None:
     errors = iter([0.5, 0.3, 0.4, 0.35])
-    monkeypatch.setattr(run_folder, "evaluate_shards", lambda *_, **__: {"abs_rel": next(errors)})
+    judged = dataclasses.replace(VALIDATIONS["depth"], evaluate=lambda *_, **__: {"abs_rel": next(errors)})
+    monkeypatch.setitem(VALIDATIONS, "depth", judged)
     config = dataclasses.replace(TINY, steps=2, checkpoint_minutes=0.0)
     sources, run = toy_source(tmp_path), tmp_path / "run"
     train(config, sources, run, validation=tmp_path / "data")  # 0.5 after step 1, 0.3 after step 2

@@ -16,6 +16,7 @@ from training.checkpoints import CheckpointError, load_network  # noqa: E402
 from training.config import TrainConfig  # noqa: E402
 from training.models.depth_network import DepthNetworkConfig  # noqa: E402
 from training.stream import shard_source  # noqa: E402
+from training.tasks import TASKS  # noqa: E402
 from training.train import train  # noqa: E402
 from training.trainer import (  # noqa: E402
     DivergedError,
@@ -96,13 +97,13 @@ def test_the_loss_is_the_weighted_sum_of_the_chosen_terms() -> None:
     log_error = torch.full((3, 32, 64), -1.0)
     none = {f.name: 0.0 for f in dataclasses.fields(TrainConfig) if f.name.endswith("_weight")}
     chosen = dataclasses.replace(TINY, **{**none, "mae_weight": 0.5, "normal_weight": 3.0})
-    terms = loss_terms(log_depth, log_error, batch, chosen)
+    terms = loss_terms((log_depth, log_error), batch, chosen)
     assert set(terms) == {"loss", "mae", "normal"}
     assert terms["loss"].item() == pytest.approx(0.5 * terms["mae"].item() + 3.0 * terms["normal"].item())
     # A wall ahead against level ground: right angles; the sky has no normal and does not dilute the mean.
     assert terms["normal"].item() == pytest.approx(1.0, abs=1e-3)
-    everything = dataclasses.replace(TINY, **dict.fromkeys(none, 1.0))
-    terms = loss_terms(log_depth, log_error, batch, everything)
+    everything = dataclasses.replace(TINY, **{f"{name}_weight": 1.0 for name in TASKS["depth"].losses})
+    terms = loss_terms((log_depth, log_error), batch, everything)
     assert set(terms) == {"loss", "silog", "log_l1", "gradient", "error", "mae", "mse", "cosine", "normal"}
     assert all(math.isfinite(value.item()) for value in terms.values())
 

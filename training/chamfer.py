@@ -10,14 +10,19 @@ import torch
 from torch import Tensor
 
 
-def nearest_index(points: Tensor, others: Tensor) -> Tensor:
-    """Returns (B, N) int64: for each of `points` (B, N, 3) the index of the nearest of `others` (B, M, 3).
+def nearest_index(points: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the index of each point's nearest other (B, N) and of each other's nearest point (B, M), int64.
 
     Without a gradient: that of a distance flows through the chosen points, not through the choice, and
     differentiating all N * M distances takes twice as long.
+
+    Args:
+        points: (B, N, 3).
+        others: (B, M, 3).
     """
     with torch.no_grad():
-        return torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=2)
+        distance = torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
+        return distance.argmin(dim=2), distance.argmin(dim=1)
 
 
 def matched(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,9 +35,9 @@ def matched(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         prediction: (B, N, 3).
         target: (B, M, 3).
     """
-    to_target = _taken(target, nearest_index(prediction, target))
-    to_prediction = _taken(prediction, nearest_index(target, prediction))
-    return torch.cat([prediction, to_prediction], dim=1), torch.cat([to_target, target], dim=1)
+    of_prediction, of_target = nearest_index(prediction, target)
+    ours = torch.cat([prediction, _taken(prediction, of_target)], dim=1)
+    return ours, torch.cat([_taken(target, of_prediction), target], dim=1)
 
 
 def chamfer(prediction: Tensor, target: Tensor, *, squared: bool, averaged: bool) -> Tensor:
@@ -44,11 +49,15 @@ def chamfer(prediction: Tensor, target: Tensor, *, squared: bool, averaged: bool
         squared: Add up squared distances.
         averaged: Take the mean over the points of each set rather than the sum.
     """
-    N = prediction.shape[1]
-    ours, theirs = matched(prediction, target)
+    pairs = matched(prediction, target)
+    return chamfer_of_pairs(*pairs, predicted=prediction.shape[1], squared=squared, averaged=averaged)
+
+
+def chamfer_of_pairs(ours: Tensor, theirs: Tensor, *, predicted: int, squared: bool, averaged: bool) -> Tensor:
+    """Returns the Chamfer distance of the pairs of `matched`; the first `predicted` are of predicted points."""
     difference = ours - theirs
     distance = (difference**2).sum(dim=2) if squared else torch.linalg.vector_norm(difference, dim=2)
-    forward, backward = distance[:, :N], distance[:, N:]
+    forward, backward = distance[:, :predicted], distance[:, predicted:]
     if averaged:
         return (forward.mean(dim=1) + backward.mean(dim=1)).mean()
     return (forward.sum(dim=1) + backward.sum(dim=1)).mean()

@@ -1,9 +1,9 @@
 """Checkpoints: a network's configuration and weights in one file that rebuilds it.
 
-A run's own file (.pt) holds {"config", "weights"} and, for resuming, "training"; it is loaded with
-weights_only=True. Weights to hand on are published as .safetensors, with the configuration as JSON in the
-metadata: no code can hide in such a file. `python -m training.checkpoints RUN/best.pt street.safetensors`
-makes the one from the other.
+A run's own file (.pt) holds {"config", "weights"}, the "task" unless that is depth, and, for resuming,
+"training"; it is loaded with weights_only=True. Weights to hand on are published as .safetensors, with the
+configuration as JSON in the metadata: no code can hide in such a file.
+`python -m training.checkpoints RUN/best.pt street.safetensors` makes the one from the other.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
+from torch import nn
 
 from recon3d_ros.core.atomic_file import open_atomically
-from training.models.depth_network import DepthNetwork, DepthNetworkConfig
+from training.tasks import TASKS, NetworkConfig, task_of
 
 SAFETENSORS = ".safetensors"
-CONFIG_KEY = "depth_network_config"
+CONFIG_KEYS = {f"{task}_network_config": task for task in TASKS}
 
 
 class CheckpointError(ValueError):
@@ -34,7 +35,7 @@ class CheckpointError(ValueError):
 
 def save_checkpoint(
     path: Path,
-    network: DepthNetwork,
+    network: nn.Module,
     *,
     weights: dict[str, torch.Tensor],
     training: dict[str, Any] | None = None,
@@ -43,7 +44,7 @@ def save_checkpoint(
 
     Args:
         path: Where to write.
-        network: Gives the configuration.
+        network: Gives the configuration; of any task.
         weights: The state dict to publish; often an average over steps and not the network's own.
         training: The trainer's state, for resuming: tensors, numbers, strings and containers of them.
 
@@ -51,6 +52,8 @@ def save_checkpoint(
         CheckpointError: It cannot be written; what was there before is still there.
     """
     content = {"config": dataclasses.asdict(network.config), "weights": weights}
+    if (task := task_of(network.config)) != "depth":
+        content["task"] = task
     if training is not None:
         content["training"] = training
     # In memory first: torch's own writer cannot say which error of the disk stopped it.
@@ -59,7 +62,7 @@ def save_checkpoint(
     _write(path, buffer.getbuffer())
 
 
-def save_published(path: Path, network: DepthNetwork) -> None:
+def save_published(path: Path, network: nn.Module) -> None:
     """Writes a network's weights and configuration as a .safetensors file, atomically.
 
     Raises:
@@ -68,7 +71,8 @@ def save_published(path: Path, network: DepthNetwork) -> None:
     if path.suffix != SAFETENSORS:
         raise CheckpointError(f"{path}: published weights are {SAFETENSORS} files; give a name that ends so")
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    _write(path, to_safetensors(weights, {CONFIG_KEY: json.dumps(dataclasses.asdict(network.config))}))
+    key = f"{task_of(network.config)}_network_config"
+    _write(path, to_safetensors(weights, {key: json.dumps(dataclasses.asdict(network.config))}))
 
 
 def _write(path: Path, data: bytes | memoryview) -> None:
@@ -84,7 +88,7 @@ def _write(path: Path, data: bytes | memoryview) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Returns the content of a checkpoint: "config", "weights" and, in a run's own file, "training".
+    """Returns the content of a checkpoint: "config", "weights", "task" and, in a run's own file, "training".
 
     Raises:
         CheckpointError: The file is missing, cut off, or no checkpoint of this package.
@@ -94,6 +98,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     content = _read_safetensors(path) if path.suffix == SAFETENSORS else _read_torch(path)
     if not isinstance(content, dict) or not {"config", "weights"} <= content.keys():
         raise CheckpointError(f"{path}: not a checkpoint of this package: it lacks 'config' or 'weights'")
+    if content.setdefault("task", "depth") not in TASKS:
+        raise CheckpointError(f"{path}: is of task {content['task']!r}, expected one of {sorted(TASKS)}")
     return content
 
 
@@ -113,21 +119,29 @@ def _read_torch(path: Path) -> Any:
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            config = json.loads((file.metadata() or {}).get(CONFIG_KEY, "null"))
+            found = [(CONFIG_KEYS[k], v) for k, v in (file.metadata() or {}).items() if k in CONFIG_KEYS]
+            task, config = (found[0][0], json.loads(found[0][1])) if found else ("depth", None)
             weights = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
-    return {"weights": weights} if config is None else {"config": config, "weights": weights}
+    return {"weights": weights} if config is None else {"config": config, "weights": weights, "task": task}
 
 
-def load_network(path: Path) -> DepthNetwork:
+def load_network(path: Path, task: str | None = "depth") -> Any:
     """Returns the network of a checkpoint, in evaluation mode.
 
+    Args:
+        path: Of the checkpoint.
+        task: The task that it must be of; None takes any.
+
     Raises:
-        CheckpointError: The file is missing or damaged, or its weights are not those of its configuration.
+        CheckpointError: The file is missing or damaged, of another task, or its weights are not those of its
+            configuration.
     """
     content = read_checkpoint(path)
-    network = DepthNetwork(_network_config(path, content["config"]))
+    if task is not None and content["task"] != task:
+        raise CheckpointError(f"{path}: holds a network of task {content['task']}, expected one of task {task}")
+    network = TASKS[content["task"]].network(_network_config(path, content["config"], content["task"]))
     try:
         network.load_state_dict(content["weights"], strict=True)
     except (RuntimeError, TypeError) as error:
@@ -135,15 +149,15 @@ def load_network(path: Path) -> DepthNetwork:
     return network.eval()
 
 
-def _network_config(path: Path, config: object) -> DepthNetworkConfig:
-    known = {field.name for field in dataclasses.fields(DepthNetworkConfig)}
+def _network_config(path: Path, config: object, task: str) -> NetworkConfig:
+    known = {field.name for field in dataclasses.fields(TASKS[task].config)}
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: 'config' is a {type(config).__name__}, expected the keys {sorted(known)}")
     unknown = sorted(config.keys() - known)
     if unknown:
         raise CheckpointError(f"{path}: unknown keys {unknown} in 'config', expected {sorted(known)}")
     try:
-        return DepthNetworkConfig(**config)
+        return TASKS[task].config(**config)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: holds a network that this version cannot build: {error}") from error
 
@@ -154,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="file to write, NAME.safetensors")
     options = parser.parse_args(arguments)
     try:
-        save_published(options.out, load_network(options.checkpoint))
+        save_published(options.out, load_network(options.checkpoint, None))
     except CheckpointError as error:
         parser.exit(1, f"{error}\n")
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")

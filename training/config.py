@@ -14,9 +14,11 @@ from typing import Any
 import yaml
 
 from training.models.depth_network import DepthNetworkConfig
+from training.models.encoder import ENCODER_STRIDE
+from training.models.image_to_points import ImageToPointsConfig
+from training.tasks import TASKS, NetworkConfig
 
 PRECISIONS = ("fp32", "bf16")
-STRIDE = 32  # the network halves its input five times
 
 
 class ConfigError(ValueError):
@@ -30,7 +32,8 @@ class TrainConfig:
     A run ends after `steps`, or after `minutes` where that is more than 0 (the schedule then follows time).
 
     Attributes:
-        network: The network's configuration.
+        task: What is learned: depth, points or labels; see training.tasks.
+        network: The network's configuration, of the task's kind.
         pretrained: Start the encoder from its ImageNet weights.
         initial: Checkpoint whose weights the run starts from, instead; its network must be of the same kind.
         compile: Let torch.compile fuse the network's operations: a minute more at the start, then faster.
@@ -42,7 +45,8 @@ class TrainConfig:
         freeze_norms: All batch-norm statistics stay as they are, not only those of a pretrained encoder: for
             fine-tuning on little data.
         first_height, first_width: Size of the crops at first.
-        height, width: Size of the crops at the end: the network's input.
+        height, width: Size of the crops at the end: the network's input. A run of labels reads no image, and its
+            sizes stand for nothing.
         first_part: Part of the run at the first size.
         batch_size: Samples a step and process at the first size; at the final one fewer, for the same number
             of pixels.
@@ -54,8 +58,10 @@ class TrainConfig:
         warm_up_part: Part of the run over which the learning rate rises.
         max_gradient_norm: Gradients are clipped to it.
         ema_decay: Of the moving average of the weights, which is what a checkpoint publishes.
-        silog_weight, log_l1_weight, mae_weight, mse_weight, cosine_weight, normal_weight, gradient_weight:
-            Of the losses of that name in training.losses; one of weight 0 is not computed.
+        silog_weight, log_l1_weight, mae_weight, mse_weight, cosine_weight, normal_weight, gradient_weight,
+        chamfer_weight, chamfer_squared_weight, cross_entropy_weight, orthogonality_weight:
+            Of the losses of that name in training.losses, chamfer and models.pointnet; one of weight 0 is not
+            computed. Each task knows some of them, MAE, MSE and cosine each.
         error_weight: Of the likelihood that trains the confidence.
         checkpoint_minutes: Time between two checkpoints.
         validation_frames: How many frames of the validation folder are looked at with each checkpoint.
@@ -63,7 +69,8 @@ class TrainConfig:
         seed: Of weights and data.
     """
 
-    network: DepthNetworkConfig = field(default_factory=DepthNetworkConfig)
+    task: str = "depth"
+    network: NetworkConfig = field(default_factory=DepthNetworkConfig)
     pretrained: bool = True
     initial: str = ""
     compile: bool = False
@@ -93,6 +100,10 @@ class TrainConfig:
     normal_weight: float = 0.0
     gradient_weight: float = 0.25
     error_weight: float = 0.1
+    chamfer_weight: float = 0.0
+    chamfer_squared_weight: float = 0.0
+    cross_entropy_weight: float = 0.0
+    orthogonality_weight: float = 0.0
     checkpoint_minutes: float = 5.0
     validation_frames: int = 50
     workers: int = 1
@@ -100,17 +111,39 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("first_height", "first_width", "height", "width"):
-            if getattr(self, name) <= 0 or getattr(self, name) % STRIDE:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected a multiple of {STRIDE}")
+            if getattr(self, name) <= 0 or getattr(self, name) % ENCODER_STRIDE:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected a multiple of {ENCODER_STRIDE}")
         for name in ("batch_size", "steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if self.workers < 0:
             raise ConfigError(f"workers is {self.workers}, expected 0 (load in the training process) or more")
-        if not any(getattr(self, f.name) for f in dataclasses.fields(self) if f.name.endswith("_weight")):
-            raise ConfigError("the weight of every loss is 0: there is nothing to learn")
+        if self.task not in TASKS:
+            raise ConfigError(f"task is {self.task!r}, expected one of {sorted(TASKS)}")
+        if not isinstance(self.network, TASKS[self.task].config):
+            raise ConfigError(
+                f"task {self.task} trains a network of {TASKS[self.task].config.__name__}, and 'network' is a "
+                f"{type(self.network).__name__}"
+            )
+        self._check_losses()
+        if isinstance(self.network, ImageToPointsConfig):
+            self._check_image_size(self.network.image_size)
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}, expected one of {PRECISIONS}")
+
+    def _check_losses(self) -> None:
+        own = [f"{name}_weight" for name in TASKS[self.task].losses]
+        for f in dataclasses.fields(self):
+            if f.name.endswith("_weight") and f.name not in own and getattr(self, f.name) not in (0.0, f.default):
+                raise ConfigError(f"{f.name} is {getattr(self, f.name)}, but task {self.task} knows only {own}")
+        if not any(getattr(self, name) for name in own):
+            raise ConfigError(f"the weight of every loss is 0: there is nothing to learn; set some of {own}")
+
+    def _check_image_size(self, size: int) -> None:
+        used = ("first_height", "first_width", *(("height", "width") if self.first_part < 1.0 else ()))
+        wrong = {name: getattr(self, name) for name in used if getattr(self, name) != size}
+        if wrong:
+            raise ConfigError(f"{wrong} differ from the network's image_size, {size}; expected the same")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -145,8 +178,11 @@ def make_config(values: Mapping[str, Any], *, origin: str) -> TrainConfig:
     if not isinstance(network, Mapping):
         raise ConfigError(f"{origin}: 'network' is {network!r}, expected a mapping")
     try:
-        network_config = DepthNetworkConfig(**_checked(network, DepthNetworkConfig, f"{origin}, network"))
         others = _checked({k: v for k, v in values.items() if k != "network"}, TrainConfig, origin)
+        task = TASKS.get(others.get("task", "depth"))
+        if task is None:
+            raise ConfigError(f"{origin}: task is {others['task']!r}, expected one of {sorted(TASKS)}")
+        network_config = task.config(**_checked(network, task.config, f"{origin}, network"))
         return TrainConfig(network=network_config, **others)
     except ConfigError:
         raise
@@ -166,7 +202,7 @@ def _checked(values: Mapping[str, Any], config: type[Any], origin: str) -> dict[
     fields = {f.name: f for f in dataclasses.fields(config)}
     unknown = sorted(str(name) for name in values.keys() - fields.keys())
     if unknown:
-        own = sorted(f.name for f in dataclasses.fields(DepthNetworkConfig) if f.name in unknown)
+        own = sorted(_network_names() & set(unknown)) if config is TrainConfig else []
         hint = f"; {own} stand under 'network:'" if own else ""
         raise ConfigError(f"{origin}: unknown keys {unknown}, expected some of {sorted(fields)}{hint}")
     checked = dict(values)
@@ -179,6 +215,11 @@ def _checked(values: Mapping[str, Any], config: type[Any], origin: str) -> dict[
     return checked
 
 
+def _network_names() -> set[str]:
+    """Returns the names of all fields of the networks' configurations."""
+    return {f.name for task in TASKS.values() for f in dataclasses.fields(task.config)}
+
+
 def _is_number(value: object) -> bool:
     """Says whether a value is a number where one is expected; YAML 1.1 reads 5e-4, without a point, as text."""
     try:
@@ -187,12 +228,15 @@ def _is_number(value: object) -> bool:
         return False
 
 
-def add_config_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:
-    """Adds an option for each field of a configuration that holds one number, name or switch.
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds an option for each field of the configurations that holds one number, name or switch.
 
-    An option that is not given leaves no trace in the parsed options, so that a file's value stands.
+    An option that is not given leaves no trace in the parsed options, so that a file's value stands. Networks of
+    several tasks may share one.
     """
-    for f in dataclasses.fields(config):
+    configs = (*(task.config for task in TASKS.values()), TrainConfig)
+    by_name = {f.name: f for config in reversed(configs) for f in dataclasses.fields(config)}
+    for f in by_name.values():
         option = "--" + f.name.replace("_", "-")
         if isinstance(f.default, bool):
             parser.add_argument(option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS)
@@ -204,6 +248,6 @@ def add_config_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> 
 
 def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values of a configuration that were given as options; the inverse of the arguments above."""
-    network = {f.name: options[f.name] for f in dataclasses.fields(DepthNetworkConfig) if f.name in options}
+    network = {name: options[name] for name in _network_names() if name in options}
     values = {f.name: options[f.name] for f in dataclasses.fields(TrainConfig) if f.name in options}
     return {**values, "network": network}

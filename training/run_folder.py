@@ -14,9 +14,9 @@ from training.board import Board
 from training.checkpoints import CheckpointError, save_checkpoint
 from training.config import TrainConfig
 from training.datasets import ShardFrames
-from training.evaluate import evaluate_shards
 from training.stream import Sample
 from training.trainer import TrainState, save_state
+from training.validation import VALIDATIONS
 
 CONFIG_NAME = "config.json"
 LOG_NAME = "log.csv"
@@ -40,13 +40,15 @@ class RunFolder:
 
         Raises:
             CheckpointError: The folder cannot be written.
-            FileNotFoundError: The validation folder has no frames.
+            FileNotFoundError: The validation folder has no frames to show.
         """
         self.last = folder / LAST_NAME
         self._best = folder / BEST_NAME
         self._config = config
         self._validation = validation
-        self._pictures = [] if validation is None else validation_samples(validation)
+        # Pictures are those of depth; runs of other tasks show their curves.
+        self._shows_depth = config.task == "depth"
+        self._pictures = validation_samples(validation) if validation and self._shows_depth else []
         log = folder / LOG_NAME
         try:
             write_json(folder / CONFIG_NAME, dataclasses.asdict(config))
@@ -79,27 +81,29 @@ class RunFolder:
             self._board.scalars("train", {**values, "learning_rate": rate}, state)
 
     def checkpoint(self, state: TrainState, batch: Sample | None, *, validate: bool) -> dict[str, float]:
-        """Writes the checkpoint, and best.pt where the validation frames were never predicted better.
+        """Writes the checkpoint, and best.pt where the validation data were never predicted better.
 
         Args:
             state: What to write.
             batch: Samples to show where there is no validation folder.
-            validate: Look at the validation frames, and show pictures.
+            validate: Look at the validation data, and show pictures.
 
         Returns:
-            The metrics on the validation frames; none without a validation folder.
+            The metrics on the validation data; none without a validation folder.
         """
         metrics: dict[str, float] = {}
         if self._validation is not None and validate:
             network = state.averaged
-            metrics = evaluate_shards(network, self._validation, limit=self._config.validation_frames)
-            if metrics["abs_rel"] < state.best:
-                state.best = metrics["abs_rel"]
+            validate_network = VALIDATIONS[self._config.task]
+            metrics, error = validate_network(network, self._validation, limit=self._config.validation_frames)
+            if error < state.best:
+                state.best = error
                 save_checkpoint(self._best, network, weights=network.state_dict())
         save_state(self.last, state)
         if self._board is not None and validate:
             self._board.scalars("validation", metrics, state)
-            self._board.pictures(self._pictures or _first_samples(batch), state)
+            if self._shows_depth:
+                self._board.pictures(self._pictures or _first_samples(batch), state)
         return metrics
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from training.datasets import FrameSamples, TrainingSamples, open_frames
 from training.distributed import Ranks
+from training.models.pointnet import PointNetConfig
+from training.shapes import open_shapes
 
 Sample = dict[str, Tensor]
 LIVE = "live"  # in place of a folder
@@ -69,8 +71,51 @@ def live_source(weight: int = 1) -> Source:
     return Source(open_samples, weight)
 
 
-def parse_source(text: str) -> Source:
+def depth_source(name: str, weight: int) -> Source:
+    """Returns what a run of depth trains on: `live`, a folder of rendered shards, or another recording."""
+    if name == LIVE:
+        return live_source(weight)
+    path = Path(name)
+    is_rendered = next(path.glob("shard_*"), None) is not None
+    return shard_source(path, weight) if is_rendered else recording_source(path, weight)
+
+
+def shape_source(name: str, weight: int) -> Source:
+    """Returns the shapes of a folder, rendered as they are asked for, as a source; see training.shapes."""
+
+    def open_samples(*, width: int, height: int, seed: int) -> NumberedSamples:
+        from training.shapes.samples import ShapeSamples  # as above
+
+        return ShapeSamples(open_shapes(Path(name)), width=width, height=height, seed=seed)
+
+    return Source(open_samples, weight)
+
+
+def label_source(name: str, weight: int, network: PointNetConfig) -> Source:
+    """Returns labelled clouds as a source: `live`, of rendered streets, or those of a folder."""
+
+    def open_samples(*, width: int, height: int, seed: int) -> NumberedSamples:
+        from training.labels.samples import open_labelled  # as above
+
+        return open_labelled(None if name == LIVE else Path(name), network, seed=seed)
+
+    return Source(open_samples, weight)
+
+
+# For each task what its network's configuration makes of a source's name and weight.
+SOURCES: dict[str, Callable[[Any], Callable[[str, int], Source]]] = {
+    "depth": lambda network: depth_source,
+    "points": lambda network: shape_source,
+    "labels": lambda network: partial(label_source, network=network),
+}
+
+
+def parse_source(text: str, open_source: Callable[[str, int], Source] = depth_source) -> Source:
     """Returns the source that `PATH`, `PATH:WEIGHT`, `live` or `live:WEIGHT` names.
+
+    Args:
+        text: As it stands on the command line.
+        open_source: What to make of the name and the weight; one of SOURCES.
 
     Raises:
         ValueError: The weight is 0.
@@ -78,13 +123,9 @@ def parse_source(text: str) -> Source:
     name, colon, digits = text.rpartition(":")
     if not colon or not digits.isdigit():
         name, digits = text, "1"
-    path, weight = Path(name), int(digits)
-    if weight == 0:
+    if int(digits) == 0:
         raise ValueError(f"{text}: weight 0 takes no sample; leave it out, or give 1 or more")
-    if name == LIVE:
-        return live_source(weight)
-    is_rendered = next(path.glob("shard_*"), None) is not None
-    return shard_source(path, weight) if is_rendered else recording_source(path, weight)
+    return open_source(name, int(digits))
 
 
 class MixedSamples(Dataset[Sample]):

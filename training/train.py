@@ -1,4 +1,4 @@
-"""Trains a depth network: `python -m training.train DATA[:WEIGHT]... --out RUN`.
+"""Trains a network: `python -m training.train DATA[:WEIGHT]... --out RUN`; of depth unless --task says another.
 
 On several GPUs or machines the same command under torchrun: see training/distributed.py.
 """
@@ -27,10 +27,17 @@ from training.config import (
 )
 from training.distributed import Ranks, joined_ranks, mean_over_ranks
 from training.evaluate import format_metrics
-from training.models.depth_network import DepthNetworkConfig
 from training.run_folder import CONFIG_NAME, LAST_NAME, RunFolder
-from training.stream import MixedSamples, Sample, Source, parse_source
-from training.trainer import DivergedError, batches, build_state, resume_state, set_train_mode, train_step
+from training.stream import SOURCES, MixedSamples, Sample, Source, parse_source
+from training.trainer import (
+    DivergedError,
+    batch_length,
+    batches,
+    build_state,
+    resume_state,
+    set_train_mode,
+    train_step,
+)
 
 
 def train(
@@ -50,7 +57,8 @@ def train(
         config: What to do.
         sources: What to train on.
         run: Folder for config.json, log.csv (step, samples, seconds, loss), last.pt, best.pt and the board.
-        validation: Shards to report metrics on with each checkpoint; best.pt has the lowest abs_rel on them.
+        validation: Shards (or what else the task is judged on; see training.validation) to report metrics on with
+            each checkpoint; best.pt has the lowest error on them.
         resume: Go on from the run's last checkpoint.
         board: Write TensorBoard's event files.
         stopped: Asked after each step.
@@ -65,7 +73,8 @@ def train(
         FileNotFoundError, DatasetError: A folder holds no samples.
     """
     ranks = ranks or Ranks()
-    MixedSamples(sources, width=config.width, height=config.height, seed=config.seed)  # an empty one ends it here
+    # An empty source ends it here.
+    MixedSamples(sources, width=config.first_width, height=config.first_height, seed=config.seed)
     state = resume_state(run / LAST_NAME, config, ranks) if resume else build_state(config, ranks)
     with contextlib.ExitStack() as stack:
         files = None
@@ -95,7 +104,7 @@ def train(
                 state.seconds, before, stop = state.seconds + seconds, now, stops > 0
                 if files is not None:
                     files.log(state, values)
-                bar.update(len(batch["image"]) * ranks.count)
+                bar.update(batch_length(batch) * ranks.count)
                 progress = state.progress(config)
                 bar.set_postfix(done=f"{progress:.1%}", loss=f"{values['loss']:.3f}", refresh=False)
                 if stop or progress >= 1.0 or (progress >= config.first_part) != final:
@@ -130,10 +139,13 @@ def make_parser() -> argparse.ArgumentParser:
         "data",
         nargs="+",
         help="folders of rendered shards, other recordings with depth (training.datasets.open_frames), or 'live': "
-        "streets rendered by the workers meanwhile; of A:3 B:1 three of four samples come from A",
+        "streets rendered by the workers meanwhile; of A:3 B:1 three of four samples come from A; for the tasks "
+        "points and labels see docs/shapes.md",
     )
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--validation", type=Path, help="folder of shards to report metrics on, for best.pt")
+    parser.add_argument(
+        "--validation", type=Path, help="folder to report metrics on, for best.pt: of shards, shapes"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint, as configured")
     parser.add_argument(
         "--config",
@@ -144,8 +156,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--board", action=argparse.BooleanOptionalAction, default=True, help="write OUT/board for TensorBoard"
     )
-    add_config_arguments(parser, DepthNetworkConfig)
-    add_config_arguments(parser, TrainConfig)
+    add_config_arguments(parser)
     return parser
 
 
@@ -157,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = config_of(options)
         if (options["out"] / LAST_NAME).exists() and not options["resume"]:
             raise ConfigError(f"{options['out']}: holds a run already; go on with --resume, or give another --out")
-        sources = [parse_source(text) for text in options["data"]]
+        sources = [parse_source(text, SOURCES[config.task](config.network)) for text in options["data"]]
         for number in (signal.SIGINT, signal.SIGTERM):
             # A step is finished and a checkpoint written before the process ends.
             signal.signal(number, lambda number, _: interrupts.append(number))

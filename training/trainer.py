@@ -6,20 +6,19 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training import losses
 from training.checkpoints import CheckpointError, load_network, read_checkpoint, save_checkpoint
 from training.config import ConfigError, TrainConfig
 from training.distributed import Ranks, join_gradients, join_norms, mean_over_ranks, torch_device
-from training.models.depth_network import DepthNetwork
 from training.models.efficientnet_lite import EfficientNetLite, load_imagenet_weights
 from training.stream import MixedSamples, Sample, Source, load_batches
+from training.tasks import TASKS
 
 
 class DivergedError(RuntimeError):
@@ -40,10 +39,10 @@ class TrainState:
         step: Steps taken.
         samples: Samples seen, by all ranks.
         seconds: Time spent on steps.
-        best: Lowest abs_rel on the validation frames so far.
+        best: Lowest error on the validation data so far; see training.validation.
     """
 
-    network: DepthNetwork
+    network: nn.Module
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     device: torch.device
@@ -55,9 +54,9 @@ class TrainState:
     best: float = math.inf
 
     @property
-    def averaged(self) -> DepthNetwork:
+    def averaged(self) -> nn.Module:
         """The network with averaged weights, in evaluation mode: what a checkpoint publishes."""
-        return cast(DepthNetwork, self.average.module.eval())
+        return cast(nn.Module, self.average.module.eval())
 
     def progress(self, config: TrainConfig) -> float:
         """Returns the part of the run that is done, 0..1."""
@@ -74,9 +73,9 @@ def build_state(config: TrainConfig, ranks: Ranks | None = None) -> TrainState:
         ValueError: The device is not there.
     """
     torch.manual_seed(config.seed)
-    network = DepthNetwork(config.network)
+    network = TASKS[config.task].network(config.network)
     if config.initial:
-        initial = load_network(Path(config.initial))
+        initial = load_network(Path(config.initial), config.task)
         if initial.config != config.network:
             raise CheckpointError(
                 f"{config.initial}: holds a network of {initial.config}, this run trains {config.network}; "
@@ -86,7 +85,7 @@ def build_state(config: TrainConfig, ranks: Ranks | None = None) -> TrainState:
     elif config.pretrained:
         if not isinstance(network.encoder, EfficientNetLite):
             raise ConfigError(
-                f"encoder {config.network.encoder} has no ImageNet weights here; train all of it from scratch "
+                f"{type(network.encoder).__name__} has no ImageNet weights here; train all of it from scratch "
                 "with --no-pretrained --freeze-stride 0"
             )
         load_imagenet_weights(network.encoder)
@@ -104,7 +103,7 @@ def resume_state(path: Path, config: TrainConfig, ranks: Ranks | None = None) ->
     if training is None:
         raise CheckpointError(f"{path}: holds published weights only; a run resumes from its own checkpoint")
     torch.manual_seed(config.seed)
-    state = _prepare(DepthNetwork(config.network), config, ranks or Ranks())
+    state = _prepare(TASKS[config.task].network(config.network), config, ranks or Ranks())
     try:
         state.network.load_state_dict(training["network"])
         state.average.load_state_dict(training["average"])
@@ -117,7 +116,7 @@ def resume_state(path: Path, config: TrainConfig, ranks: Ranks | None = None) ->
     return state
 
 
-def _prepare(network: DepthNetwork, config: TrainConfig, ranks: Ranks) -> TrainState:
+def _prepare(network: nn.Module, config: TrainConfig, ranks: Ranks) -> TrainState:
     """Returns the state around a network that holds the weights to start from."""
     device = torch_device(config.device, ranks)
     for module in network.encoder.shallow_modules(config.freeze_stride):
@@ -152,7 +151,7 @@ def save_state(path: Path, state: TrainState) -> None:
     save_checkpoint(path, state.network, weights=state.averaged.state_dict(), training=training)
 
 
-def set_train_mode(network: DepthNetwork, config: TrainConfig) -> None:
+def set_train_mode(network: nn.Module, config: TrainConfig) -> None:
     """Sets training mode, but for the statistics of a pretrained encoder: they stay those of photographs."""
     network.train()
     frozen = network if config.freeze_norms else network.encoder
@@ -170,28 +169,23 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fall)))
 
 
-def loss_terms(log_depth: Tensor, log_error: Tensor, batch: Sample, config: TrainConfig) -> dict[str, Tensor]:
-    """Returns the losses of a batch by name: "loss", their weighted sum, and each without its weight."""
-    depth, valid_mask, K = torch.exp(log_depth), batch["valid_mask"], batch["K"]
-    max_depth = config.network.max_depth
-    target = losses.one_sided_target(depth, batch["depth"], max_depth)
-    surface = valid_mask & (batch["depth"] < max_depth)  # the sky has no normal
-    terms = {
-        "silog": (config.silog_weight, lambda: losses.silog(depth, target, valid_mask)),
-        "log_l1": (config.log_l1_weight, lambda: losses.log_l1(depth, target, valid_mask)),
-        "gradient": (config.gradient_weight, lambda: losses.gradient(depth, target, valid_mask)),
-        # Detached: an unsure network must not be allowed to stop learning depth where it is unsure.
-        "error": (
-            config.error_weight,
-            lambda: losses.laplace_nll(depth.detach(), target, valid_mask, log_error),
-        ),
-        "mae": (config.mae_weight, lambda: losses.mae(depth, target, valid_mask)),
-        "mse": (config.mse_weight, lambda: losses.mse(depth, target, valid_mask)),
-        "cosine": (config.cosine_weight, lambda: losses.cosine(depth, target, valid_mask)),
-        "normal": (config.normal_weight, lambda: losses.normal_cosine(depth, target, surface, K)),
-    }
-    values = {name: compute() for name, (weight, compute) in terms.items() if weight != 0}
-    return {"loss": sum((terms[name][0] * value for name, value in values.items()), depth.new_zeros(())), **values}
+def loss_terms(output: Any, batch: Sample, config: TrainConfig) -> dict[str, Tensor]:
+    """Returns the losses of a batch by name: "loss", their weighted sum, and each without its weight.
+
+    Args:
+        output: What the network gave; see the task's terms in training.tasks.
+        batch: What it was given, and the truth.
+        config: Gives the weights.
+    """
+    weights = {name: getattr(config, f"{name}_weight") for name in TASKS[config.task].losses}
+    terms = TASKS[config.task].terms(output, batch, config.network)
+    values = {name: terms[name]() for name, weight in weights.items() if weight != 0}
+    return {"loss": sum(weights[name] * value for name, value in values.items()), **values}
+
+
+def batch_length(batch: Sample) -> int:
+    """Returns how many samples a batch holds."""
+    return len(next(iter(batch.values())))
 
 
 def train_step(state: TrainState, batch: Sample, config: TrainConfig) -> dict[str, float]:
@@ -208,14 +202,14 @@ def train_step(state: TrainState, batch: Sample, config: TrainConfig) -> dict[st
         group["lr"] = rate * group["rate"]
     batch = {name: value.to(state.device, non_blocking=True) for name, value in batch.items()}
     with torch.autocast(state.device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
-        log_depth, log_error = state.call(batch["image"], batch["K"][:, 0, 0])
-    terms = loss_terms(log_depth.float(), log_error.float(), batch, config)
+        output = state.call(*TASKS[config.task].inputs(batch))
+    terms = loss_terms(output, batch, config)
     state.optimizer.zero_grad()
     terms["loss"].backward()
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.max_gradient_norm)
     reduced = mean_over_ranks(torch.stack([*terms.values(), norm]).detach(), state.device, state.ranks)
     values = dict(zip([*terms, "gradient_norm"], reduced, strict=True))
-    seen = len(batch["image"]) * state.ranks.count
+    seen = batch_length(batch) * state.ranks.count
     if not math.isfinite(values["loss"]) or not math.isfinite(values["gradient_norm"]):
         last = state.samples + seen - 1
         raise DivergedError(

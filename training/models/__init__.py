@@ -1,1 +1,1 @@
-"""Networks: encoders with one interface, a plain decoder, and the metric depth network made of both."""
+"""Networks: encoders with one interface, decoders of depth and of points, and PointNet, which reads points."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+ENCODER_STRIDE = 32  # of the coarsest feature map
+
 
 class Encoder(nn.Module):
     """Feature maps at strides 2, 4, 8, 16 and 32 of an image normalised by `mean` and `std`.
