@@ -61,29 +61,34 @@ class Watchdog:
         samples = depth[:, rows // 2 :: rows, columns // 2 :: columns].reshape(B, -1)
         for index in range(B):
             self.frames += 1
-            is_suspicious = self._is_suspicious(samples[index], float(focals[index]))
-            if is_suspicious and self.frames >= self._next_referral:
+            median = self._median(samples[index])
+            last = self._last_medians(float(focals[index]))
+            is_suspicious = median is None or (bool(last) and all(abs(median - x) > MAX_JUMP for x in last))
+            if is_suspicious:
+                if self.frames < self._next_referral:
+                    continue  # not told yet whether it is right: it must not become what others are compared with
                 self._next_referral = self.frames + PAUSE
                 self.referrals += 1
                 one = slice(index, index + 1)
                 if reason := self._judge(depth[index], self._reference.infer(images[one], focals[one]).depth[0]):
                     return reason
+            if median is not None:
+                last.append(median)
         return ""
 
-    def _is_suspicious(self, sample: npt.NDArray[np.float32], focal: float) -> bool:
+    def _median(self, sample: npt.NDArray[np.float32]) -> float | None:
+        """Returns the log of a sample's median depth, metres; None where too much of it is no depth at all."""
         is_good = np.isfinite(sample) & (sample > 0)
-        count = int(is_good.sum())
-        if count < len(sample) * (1 - MAX_BAD_SHARE):
-            return True
-        median = math.log(
-            min(float(np.median(sample if count == len(sample) else sample[is_good])), self._max_depth)
-        )
+        count = int(np.count_nonzero(is_good))
+        if count == 0 or count < len(sample) * (1 - MAX_BAD_SHARE):
+            return None
+        median = float(np.median(sample if count == len(sample) else sample[is_good]))
+        return math.log(min(median, self._max_depth))
+
+    def _last_medians(self, focal: float) -> deque[float]:
         if focal not in self._medians and len(self._medians) >= MAX_FOCALS:
             self._medians.pop(next(iter(self._medians)))
-        last = self._medians.setdefault(focal, deque(maxlen=HISTORY))
-        is_jump = bool(last) and all(abs(median - other) > MAX_JUMP for other in last)
-        last.append(median)
-        return is_jump
+        return self._medians.setdefault(focal, deque(maxlen=HISTORY))
 
     def _judge(self, found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> str:
         """Returns what is wrong with a depth image that the reference's of the same image has not."""
