@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from recon3d_ros.core.camera import CameraModel
+from recon3d_ros.core.clearing import clearing_points
 from recon3d_ros.core.cloud import RayTable, limit_range
 from recon3d_ros.core.cloud_filters import Cloud, CloudFilter, CloudFilterOptions
 from recon3d_ros.core.ground import GroundPlane, fit_ground, nominal_plane
@@ -87,6 +89,7 @@ class CameraView:
         self._filter = CloudFilter(options.filters)
         self._scan = ScanMaker(options.scan)
         self._rays = RayTable()
+        self._all_rays: tuple[CameraModel, npt.NDArray[np.float32]] | None = None
 
     def set_options(self, options: ViewOptions) -> None:
         """Changes the options between two frames; what did not change keeps its state."""
@@ -173,6 +176,20 @@ class CameraView:
     def labels(self, points: npt.NDArray[np.float32], road: GroundPlane) -> npt.NDArray[np.uint8]:
         """Returns what each of the (..., 3) points is: obstacles.GROUND, OBSTACLE or NEITHER."""
         return split_ground(points, road, self.options.split)
+
+    def clearing(self, view: View, T_base_camera: Pose) -> npt.NDArray[np.float32]:
+        """Returns (N, 3) points, optical frame, at the scan's range where the view is free in its height band."""
+        camera, scan = view.frame.camera, self.options.scan
+        if self._all_rays is None or self._all_rays[0] != camera:
+            self._all_rays = camera, camera.rays()
+        return clearing_points(
+            view.frame.depth,
+            self._all_rays[1],
+            max_range=scan.max_range,
+            T_base_camera=T_base_camera,
+            min_height=scan.min_height,
+            max_height=scan.max_height,
+        )
 
     def scan(self, view: View, T_base_camera: Pose) -> Scan:
         """Returns the scan of a view in the base frame."""

@@ -1,4 +1,4 @@
-"""One camera of the depth node: its subscriptions, its publishers, and the conversion of its messages."""
+"""One camera of the depth node: its subscriptions, and the conversion of their messages."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import Header
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.camera_info import camera_from_info, check_image_size
-from recon3d_ros.core.cloud import RayTable, dense_points
-from recon3d_ros.core.pipeline import DepthFrame
 from recon3d_ros.core.preprocess import RawImage
 from recon3d_ros.ros import messages
 from recon3d_ros.ros.diagnostics import CameraHealth
@@ -29,11 +26,6 @@ def sensor_qos() -> QoSProfile:
     what arrives while another callback runs; the mailbox drops the same frames and counts them.
     """
     return QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-
-def output_qos() -> QoSProfile:
-    """Returns the QoS of an output, which default rviz2 and Nav2 connect to; a new one, as sensor_qos."""
-    return QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class FrameError(Exception):
@@ -61,10 +53,15 @@ class Calibration:
 
 
 class CameraPort:
-    """The topics of one camera namespace.
+    """The inputs of one camera: its images and its CameraInfo.
 
-    In: `<camera>/<image_topic>` (or `/compressed` under it) and `<camera>/<camera_info_topic>`.
-    Out: `<camera>/depth/image_rect`, `<camera>/depth/camera_info`, `<camera>/image_rect`, `<camera>/points`.
+    Args:
+        node: that subscribes.
+        name: the camera's namespace.
+        parameters: that hold for the camera.
+        health: counts what arrives.
+        on_image: called in the executor's thread.
+        on_time_jump: called there when a stamp goes back, before the image is handed on.
     """
 
     def __init__(
@@ -74,15 +71,16 @@ class CameraPort:
         parameters: DepthNodeParameters,
         health: CameraHealth,
         on_image: Callable[[str, ReceivedImage], None],
+        on_time_jump: Callable[[], None],
     ) -> None:
         self.name = name
         self.health = health
         self._node = node
         self._on_image = on_image
+        self._on_time_jump = on_time_jump
         self._is_rectified = parameters.rectified
         # Written by the executor's thread and read by the inference thread, so always as one value.
         self._calibration: Calibration | CameraError | None = None
-        self._rays = RayTable()
         self._last_stamp_ns = 0
 
         image_type, suffix = (CompressedImage, "/compressed") if parameters.compressed else (Image, "")
@@ -101,28 +99,11 @@ class CameraPort:
                 qos_overriding_options=overrides,
             ),
         ]
-        self._publishers = {
-            topic: node.create_lifecycle_publisher(
-                message_type, f"{name}/{topic}", output_qos(), qos_overriding_options=overrides
-            )
-            for topic, message_type in (
-                ("depth/image_rect", Image),
-                ("depth/camera_info", CameraInfo),
-                ("image_rect", Image),
-                ("points", PointCloud2),
-            )
-        }
 
     def destroy(self) -> None:
-        """Removes the camera's subscriptions and publishers from the node."""
+        """Removes the camera's subscriptions from the node."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
-        for publisher in self._publishers.values():
-            self._node.destroy_publisher(publisher)
-
-    def is_wanted(self) -> bool:
-        """Whether anybody subscribes to one of the camera's outputs."""
-        return any(self._is_subscribed(topic) for topic in self._publishers)
 
     def decode(self, message: Image | CompressedImage) -> tuple[RawImage, CameraModel]:
         """Returns the image of a message and the camera that took it.
@@ -155,39 +136,16 @@ class CameraPort:
             )
         return image, calibration.camera
 
-    def publish(self, frame: DepthFrame, header: Header, parameters: DepthNodeParameters) -> None:
-        """Publishes what somebody subscribes to, under the input's own header."""
-        camera = frame.camera
-        self.health.facts = {"depth_size": f"{camera.width}x{camera.height}", "frame_id": header.frame_id}
-        if self._is_subscribed("depth/camera_info"):
-            self._publishers["depth/camera_info"].publish(messages.camera_to_msg(camera, header))
-        if self._is_subscribed("depth/image_rect"):
-            depth = messages.depth_to_msg(frame.depth, header, parameters.depth_encoding)
-            self._publishers["depth/image_rect"].publish(depth)
-        if self._is_subscribed("image_rect"):
-            self._publishers["image_rect"].publish(messages.image_to_msg(frame.image, header))
-        if self._is_subscribed("points"):
-            self._publishers["points"].publish(self._cloud(frame, header, parameters))
-
-    def _cloud(self, frame: DepthFrame, header: Header, parameters: DepthNodeParameters) -> PointCloud2:
-        stride = parameters.cloud_stride
-        points = self._rays.points(frame.depth, frame.camera, stride=stride)
-        colors = frame.image[::stride, ::stride] if parameters.cloud_fields == "xyzrgb" else None
-        if not parameters.cloud_organised:
-            points, colors = dense_points(points, colors)
-        return messages.points_to_msg(points, header, colors)
-
-    def _is_subscribed(self, topic: str) -> bool:
-        return self._publishers[topic].get_subscription_count() > 0
-
     def _receive_image(self, message: Image | CompressedImage) -> None:
         self.health.count_received()
         stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-        if stamp_ns < self._last_stamp_ns and self.health.count_time_jump():
-            self._node.get_logger().warning(
-                f"{self.name}: stamp went back by {(self._last_stamp_ns - stamp_ns) * 1e-9:.3f} s "
-                "(a bag that loops, or two publishers on one topic); going on with the new time"
-            )
+        if stamp_ns < self._last_stamp_ns:
+            self._on_time_jump()
+            if self.health.count_time_jump():
+                self._node.get_logger().warning(
+                    f"{self.name}: stamp went back by {(self._last_stamp_ns - stamp_ns) * 1e-9:.3f} s "
+                    "(a bag that loops, or two publishers on one topic); going on with the new time"
+                )
         self._last_stamp_ns = stamp_ns
         self._on_image(self.name, ReceivedImage(message, time.monotonic()))
 

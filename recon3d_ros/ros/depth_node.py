@@ -18,11 +18,14 @@ from rclpy.parameter import Parameter
 
 from recon3d_ros.core.model import ModelError
 from recon3d_ros.core.pipeline import DepthPipeline
-from recon3d_ros.engines import EngineError, load_engine
+from recon3d_ros.engines import EngineError
 from recon3d_ros.ros.camera_port import CameraPort, FrameError, ReceivedImage
 from recon3d_ros.ros.diagnostics import CameraHealth, key_values
+from recon3d_ros.ros.engine_host import EngineHost, engine_options
+from recon3d_ros.ros.frame_publisher import FramePublisher
 from recon3d_ros.ros.mailbox import Mailbox
-from recon3d_ros.ros.parameters import ParameterError, declare_parameters, result_of, with_changes
+from recon3d_ros.ros.parameter_set import declare_parameters, result_of, with_changes
+from recon3d_ros.ros.parameters import DepthNodeParameters, ParameterError
 
 NODE_NAME = "recon3d_depth"
 
@@ -41,12 +44,14 @@ class DepthNode(LifecycleNode):
         super().__init__(NODE_NAME, **node_options)
         # Before the parameters, which may raise: Kilted's try_shutdown destroys every node, half-made ones too.
         self._ports: dict[str, CameraPort] = {}
+        self._engine: EngineHost | None = None
         self._pipeline: DepthPipeline | None = None
+        self._publisher: FramePublisher | None = None
         self._mailbox: Mailbox[ReceivedImage] = Mailbox()
         self._thread: threading.Thread | None = None
         self._state = "unconfigured"
         self._failure = ""
-        self.parameters = declare_parameters(self)
+        self._parameter_set = declare_parameters(self)
         self._healths = {name: CameraHealth(name, self.parameters.stale_after) for name in self.parameters.cameras}
         self.add_on_set_parameters_callback(self._set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -54,10 +59,20 @@ class DepthNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(self.parameters.diagnostics_period, self._publish_diagnostics, clock=steady)
 
+    @property
+    def parameters(self) -> DepthNodeParameters:
+        """The node's own parameters; a camera may have others (ParameterSet.of)."""
+        return self._parameter_set.node
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         parameters = self.parameters
         try:
-            engine = load_engine(parameters.model, parameters.backend, parameters.threads)
+            self._engine = engine = EngineHost(
+                parameters.model,
+                engine_options(parameters),
+                serve_while_building=parameters.serve_while_building,
+                logger=self.get_logger(),
+            )
         except (ModelError, EngineError) as error:
             self._failure = str(error)
             self.get_logger().error(f"configure failed: {error}")
@@ -65,14 +80,17 @@ class DepthNode(LifecycleNode):
         if not engine.info.is_metric:
             self.get_logger().warning(f"{engine.info.name} is not metric: its depth has an unknown scale")
         self._failure = ""
-        self._pipeline = DepthPipeline(
-            engine,
-            min_range=parameters.min_range,
-            max_range=parameters.max_range,
-            crop_position=parameters.crop_position,
-        )
+        self._pipeline = DepthPipeline(engine)
+        self._publisher = FramePublisher(self, self._parameter_set, self._healths)
         self._ports = {
-            name: CameraPort(self, name, parameters, self._healths[name], self._receive)
+            name: CameraPort(
+                self,
+                name,
+                self._parameter_set.of(name),
+                self._healths[name],
+                self._receive,
+                self._publisher.frames.forget,
+            )
             for name in parameters.cameras
         }
         info = engine.info
@@ -86,7 +104,10 @@ class DepthNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._mailbox = Mailbox()
         self._thread = threading.Thread(
-            target=self._infer_until_closed, args=(self._pipeline, self._mailbox), name="inference", daemon=True
+            target=self._infer_until_closed,
+            args=(self._pipeline, self._publisher, self._mailbox),
+            name="inference",
+            daemon=True,
         )
         result = super().on_activate(state)
         self._state = "active"
@@ -120,15 +141,19 @@ class DepthNode(LifecycleNode):
 
     def _receive(self, camera: str, image: ReceivedImage) -> None:
         health = self._healths[camera]
-        if self._state != "active" or not self._ports[camera].is_wanted():
+        if self._state != "active" or not self._publisher.is_wanted(camera):
             health.count_unwanted()
+        elif not self._engine.is_ready:
+            self._reject(camera, FrameError("engine_not_ready", self._engine.message()))
         elif self._mailbox.put(camera, image) is not None:
             health.count_dropped()
 
-    def _infer_until_closed(self, pipeline: DepthPipeline, mailbox: Mailbox[ReceivedImage]) -> None:
+    def _infer_until_closed(
+        self, pipeline: DepthPipeline, publisher: FramePublisher, mailbox: Mailbox[ReceivedImage]
+    ) -> None:
         while received := mailbox.take_all():
             try:
-                self._infer(pipeline, received)
+                self._infer(pipeline, publisher, received)
             except Exception as error:  # the thread must outlive any single batch
                 if not rclpy.ok(context=self.context):
                     return
@@ -136,9 +161,12 @@ class DepthNode(LifecycleNode):
                 for name in received:
                     self._reject(name, FrameError("failed", f"{type(error).__name__}: {error}"))
 
-    def _infer(self, pipeline: DepthPipeline, received: dict[str, ReceivedImage]) -> None:
+    def _infer(
+        self, pipeline: DepthPipeline, publisher: FramePublisher, received: dict[str, ReceivedImage]
+    ) -> None:
         """Converts, computes and publishes what waited, as one batch; takes out of `received` what is done."""
         start = time.monotonic()
+        parameters = self._parameter_set
         names, images, cameras = [], [], []
         for name, item in list(received.items()):
             try:
@@ -153,11 +181,18 @@ class DepthNode(LifecycleNode):
         if not names:
             return
         decoded = time.monotonic()
-        frames = pipeline(images, cameras)
-        for name, frame in zip(names, frames, strict=True):
+        crops = [parameters.of(name).crop_position for name in names]
+        frames = pipeline(images, cameras, crops)
+        publisher.start_batch(parameters)
+        for name, camera, crop, frame in zip(names, cameras, crops, frames, strict=True):
             item = received[name]
             publish_start = time.monotonic()
-            self._ports[name].publish(frame, item.message.header, self.parameters)
+            try:
+                publisher.publish(name, frame, pipeline.rectifier(camera, crop), item.message.header)
+            except FrameError as error:
+                del received[name]
+                self._reject(name, error)
+                continue
             done = time.monotonic()
             del received[name]
             latency = {
@@ -168,6 +203,7 @@ class DepthNode(LifecycleNode):
                 "total": done - item.arrival,
             }
             self._healths[name].count_published(latency)
+        publisher.end_batch({name for name, health in self._healths.items() if health.is_live()})
 
     def _reject(self, camera: str, error: FrameError) -> None:
         if self._healths[camera].count_rejected(error.reason, str(error)):
@@ -175,18 +211,16 @@ class DepthNode(LifecycleNode):
 
     def _set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
-            self.parameters = with_changes(self.parameters, changes)
+            self._parameter_set = with_changes(self._parameter_set, changes)
         except ParameterError as error:
             return result_of(error)
-        if self._pipeline is not None:
-            self._pipeline.min_range = self.parameters.min_range
-            self._pipeline.max_range = self.parameters.max_range
         return result_of(None)
 
     def _publish_diagnostics(self) -> None:
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         is_active = self._state == "active"
+        lidar = self._publisher.lidar if self._publisher else None
         info = self._pipeline.engine.info if self._pipeline else None
         values = {
             "state": self._state,
@@ -202,6 +236,8 @@ class DepthNode(LifecycleNode):
                 message=self._failure or self._state,
                 values=key_values(values),
             ),
+            *([self._engine.report()] if self._engine else []),
+            *([lidar.report(is_active=is_active)] if lidar else []),
             *(health.report(is_active=is_active) for health in self._healths.values()),
         ]
         self._diagnostics.publish(message)
@@ -221,7 +257,13 @@ class DepthNode(LifecycleNode):
         for port in self._ports.values():
             port.destroy()
         self._ports = {}
+        if self._publisher is not None:
+            self._publisher.destroy()
+            self._publisher = None
         self._pipeline = None
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
         self._state = "unconfigured"
 
 

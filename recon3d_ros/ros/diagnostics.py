@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 LATENCY_SAMPLES = 512  # the newest frames that median and p95 are taken over
 WARNING_PERIOD = 5.0  # seconds between two warnings of the same kind
+PROBLEM_PERIOD = 1.0  # seconds between two warnings of the same problem of outputs
 
 
 class CameraHealth:
@@ -23,6 +24,8 @@ class CameraHealth:
         dropped: images replaced by a newer one before the network was free.
         unwanted: images that nobody's subscription asked for.
         rejected: images refused, by reason.
+        problems: frames that were published in part or not as asked for, by reason.
+        conditions: what is wrong with the newest frame, by a short name; replaced as a whole.
         time_jumps: stamps that went backward (a bag that loops, two publishers on one topic).
         facts: more to report, by key; replaced as a whole, never changed in place.
     """
@@ -35,6 +38,8 @@ class CameraHealth:
         self.dropped = 0
         self.unwanted = 0
         self.rejected: Counter[str] = Counter()
+        self.problems: Counter[str] = Counter()
+        self.conditions: dict[str, str] = {}
         self.time_jumps = 0
         self.facts: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -71,17 +76,27 @@ class CameraHealth:
             self._last_error = message
         return self.is_due(reason)
 
+    def count_problem(self, reason: str) -> bool:
+        """Counts a frame published in part or not as asked for; returns whether that is due to be logged."""
+        with self._lock:
+            self.problems[reason] += 1
+        return self.is_due(reason, PROBLEM_PERIOD)
+
+    def is_live(self) -> bool:
+        """Whether an image came within the last `stale_after` seconds."""
+        return time.monotonic() - self._last_received <= self.stale_after
+
     def count_time_jump(self) -> bool:
         """Counts a stamp that went backward; returns whether a warning is due."""
         with self._lock:
             self.time_jumps += 1
         return self.is_due("time_jump")
 
-    def is_due(self, kind: str) -> bool:
+    def is_due(self, kind: str, period: float = WARNING_PERIOD) -> bool:
         """Returns whether a warning of this kind is due, and if so starts its period anew."""
         now = time.monotonic()
         with self._lock:
-            if now - self._last_warning.get(kind, -float("inf")) < WARNING_PERIOD:
+            if now - self._last_warning.get(kind, -float("inf")) < period:
                 return False
             self._last_warning[kind] = now
             return True
@@ -104,6 +119,7 @@ class CameraHealth:
                 "unwanted": self.unwanted,
                 "rejected": rejected,
                 **{f"rejected.{reason}": count for reason, count in sorted(self.rejected.items())},
+                **{f"problems.{reason}": count for reason, count in sorted(self.problems.items())},
                 "time_jumps": self.time_jumps,
                 "rate_in_hz": f"{new_received / elapsed:.2f}",
                 "rate_out_hz": f"{new_published / elapsed:.2f}",
@@ -128,6 +144,8 @@ class CameraHealth:
             return DiagnosticStatus.ERROR, f"every frame is rejected: {self._last_error}"
         if rejected:
             return DiagnosticStatus.WARN, f"{rejected} frames rejected: {self._last_error}"
+        if self.conditions:
+            return DiagnosticStatus.WARN, "; ".join(self.conditions.values())
         if dropped:
             return DiagnosticStatus.WARN, f"{dropped} frames dropped: the camera is faster than the network"
         return DiagnosticStatus.OK, "publishing" if published else "nobody subscribes"

@@ -7,11 +7,12 @@ cv_bridge the rarer image encodings, sensor_msgs_py clouds whose x, y and z are 
 from __future__ import annotations
 
 import sys
+from array import array
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from recon3d_ros.core.camera import CameraModel
@@ -25,6 +26,7 @@ from recon3d_ros.core.encodings import (
 )
 from recon3d_ros.core.image_message import depth_of, image_of
 from recon3d_ros.core.preprocess import RawImage
+from recon3d_ros.core.scan import Scan
 
 POINT_DTYPES = {PointField.FLOAT32: np.float32, PointField.FLOAT64: np.float64}
 
@@ -145,6 +147,19 @@ def points_to_msg(
     )
     _fill(message, rows)
     return message
+
+
+def scan_to_msg(scan: Scan, header: Header) -> LaserScan:
+    """Returns the LaserScan of a scan; all beams are of one moment, so that its time increment is 0."""
+    return LaserScan(
+        header=header,
+        angle_min=scan.angle_min,
+        angle_max=scan.angle_max,
+        angle_increment=scan.angle_increment,
+        range_min=scan.range_min,
+        range_max=scan.range_max,
+        ranges=array("f", scan.ranges.astype(np.float32).tobytes()),
+    )
 
 
 def _pixels_to_msg(pixels: npt.NDArray[Any], encoding: str, header: Header) -> Image:

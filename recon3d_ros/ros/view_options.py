@@ -1,0 +1,57 @@
+"""From parameters to the options of a camera's view."""
+
+from __future__ import annotations
+
+from recon3d_ros.core.camera_view import ViewOptions
+from recon3d_ros.core.cloud_filters import CloudFilterOptions, FilterError
+from recon3d_ros.core.masks import MaskError, Polygon, parse_polygon
+from recon3d_ros.core.obstacles import SplitOptions
+from recon3d_ros.core.scan import ScanError, ScanOptions
+from recon3d_ros.core.transforms import TransformError, numbers_of
+from recon3d_ros.ros.parameters import DepthNodeParameters, ParameterError
+
+
+def view_options(parameters: DepthNodeParameters) -> ViewOptions:
+    """Returns the options that the parameters of a camera give.
+
+    Raises:
+        ParameterError: if a mask, box or band cannot be one; the message says why.
+    """
+    try:
+        return ViewOptions(
+            scale_mode=parameters.scale_mode,
+            min_range=parameters.min_range,
+            max_range=parameters.max_range,
+            filters=CloudFilterOptions(
+                min_confidence=parameters.min_confidence,
+                ego_mask=polygons_of(parameters.ego_mask),
+                edge_threshold=parameters.edge_threshold,
+                min_height=parameters.cloud_min_height,
+                max_height=parameters.cloud_max_height,
+                ego_box=tuple(numbers_of(parameters.ego_box, what="ego_box")),
+                voxel_size=parameters.voxel_size,
+                outlier_radius=parameters.outlier_radius,
+                outlier_neighbours=parameters.outlier_neighbours,
+            ),
+            split=SplitOptions(
+                min_height=parameters.obstacle_min_height, max_height=parameters.obstacle_max_height
+            ),
+            scan=ScanOptions(
+                min_height=parameters.scan_min_height,
+                max_height=parameters.scan_max_height,
+                min_range=parameters.scan_min_range,
+                max_range=parameters.scan_max_range,
+                angle_increment=parameters.scan_angle_increment,
+            ),
+        )
+    except (FilterError, MaskError, ScanError, TransformError) as error:
+        raise ParameterError(str(error)) from error
+
+
+def polygons_of(text: str) -> tuple[Polygon, ...]:
+    """Returns the polygons of 'u v, u v, u v; u v, u v, u v', pixels of the camera's image.
+
+    Raises:
+        MaskError: if one of them is no simple polygon.
+    """
+    return tuple(parse_polygon(part) for part in text.split(";") if part.strip())
