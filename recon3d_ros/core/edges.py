@@ -27,8 +27,8 @@ def flying_pixels(
     pole, whose picture is all edge, stays. Only what lies between them goes.
 
     Args:
-        depth: (H, W) float32 metres along z; +Inf counts as farther than all else, NaN as unknown: it accuses no
-            pixel. Pixels within `reach` of the image's border are tested in one direction only, or not at all.
+        depth: (H, W) float32 metres along z; +Inf is farther than all else, NaN unknown: it accuses no pixel.
+            Pixels within `reach` of the image's border are tested in one direction only, or not at all.
         threshold: of the step, as a part of the pixel's inverse depth; 0.1 finds steps of about 10 % of the range.
         reach: k, pixels.
 
@@ -38,14 +38,13 @@ def flying_pixels(
     is_surface = np.isfinite(depth)
     if not is_surface.any():
         return is_surface
+    is_sky = np.isposinf(depth)
     farthest = depth.max(where=is_surface, initial=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # Sky begins where the finite depths end: with w = 0 there, the last rows of a road that the model's range
-        # cuts off would stand before a step.
         w = np.float32(1) / np.minimum(depth, farthest)
         limit = np.float32(threshold) * w
-        bent = _exceeds(w, limit, reach)
-        bent |= _exceeds(w.T, limit.T, reach).T
+        bent = _exceeds(w, limit, is_sky, reach)
+        bent |= _exceeds(w.T, limit.T, is_sky.T, reach).T
     # A surface's own w is the highest or the lowest around; unknown pixels are neither.
     window = np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
     is_known = ~np.isnan(w)
@@ -56,12 +55,18 @@ def flying_pixels(
     return np.asarray(bent & is_between & is_surface, dtype=np.bool_)
 
 
-def _exceeds(w: npt.NDArray[np.float32], limit: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.bool_]:
+def _exceeds(
+    w: npt.NDArray[np.float32], limit: npt.NDArray[np.float32], is_sky: npt.NDArray[np.bool_], k: int
+) -> npt.NDArray[np.bool_]:
     """Returns where the even or the odd difference along the rows is above the limit."""
     exceeds = np.zeros_like(w, dtype=np.bool_)
     if w.shape[1] > 2 * k:
         even = w[:, : -2 * k] + w[:, 2 * k :]
         even -= 2 * w[:, k:-k]
+        # The sky's w is any number up to that of the farthest depth. Where a lower one would make the difference
+        # vanish, the surface may go on beyond the range as it came: so does a road.
+        touches_sky = is_sky[:, : -2 * k] | is_sky[:, 2 * k :]
+        even[is_sky[:, k:-k] | (touches_sky & (even > 0))] = 0
         exceeds[:, k:-k] = np.abs(even) > limit[:, k:-k]
     if w.shape[1] > 4 * k:
         odd = even[:, 2 * k :] - even[:, : -2 * k]  # the even one at +k less that at -k

@@ -44,11 +44,12 @@ def check_polygon(polygon: Polygon) -> None:
     if not all(math.isfinite(number) for corner in polygon for number in corner):
         raise MaskError(f"mask polygon {_name(polygon)} has a corner that is not finite, expected pixels")
     sides = list(zip(polygon, (*polygon[1:], polygon[0]), strict=True))
-    for first, side in enumerate(sides):
-        if side[0] == side[1]:
+    for corner, following in sides:
+        if corner == following:
             raise MaskError(
-                f"mask polygon {_name(polygon)} names the corner {side[0]} twice in a row; leave one out"
+                f"mask polygon {_name(polygon)} names the corner {corner} twice in a row; leave one out"
             )
+    for first, side in enumerate(sides):
         for second in range(first + 1, len(sides)):
             are_neighbours = second == first + 1 or (first == 0 and second == len(sides) - 1)
             if not are_neighbours and _touch(side, sides[second]):
