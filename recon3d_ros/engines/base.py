@@ -102,11 +102,11 @@ def open_engine(model: Path | str, options: EngineOptions) -> Engine:
     module, name = BACKENDS[options.backend]
     try:
         engine_class = getattr(importlib.import_module(module), name)
-        engine: Engine = engine_class(path, info, options)
     except ImportError as error:
         raise EngineError(
             f"backend '{options.backend}' is not installed ({error}); pip install {options.backend}"
         ) from error
+    engine: Engine = engine_class(path, info, options)
     return engine
 
 

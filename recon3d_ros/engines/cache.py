@@ -1,10 +1,28 @@
-"""The cache of built engines: what an engine depends on, and whether a file may be trusted to be that engine."""
+"""The cache of built engines: what an engine depends on, and whether a file may be trusted to be that engine.
+
+An engine is code that runs with the node's rights. The folder is therefore its user's alone, each engine has a
+sidecar that says all that it was built for, and a file that does not fit its sidecar is built again.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from recon3d_ros.core.atomic_file import open_atomically, write_json
+from recon3d_ros.engines.cache_folder import open_cache_folder
+
+log = logging.getLogger(__name__)
+MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -21,10 +39,23 @@ class GpuFacts:
     compute_capability: str
     driver_cuda: str
 
+    def __str__(self) -> str:
+        return f"{self.name},{self.compute_capability},{self.driver_cuda}"
+
 
 @dataclass(frozen=True)
 class EngineKey:
-    """All that a built engine depends on; engines with unequal keys are never exchanged."""
+    """All that a built engine depends on; engines with unequal keys are never exchanged.
+
+    Attributes:
+        model, model_sha256: the model's name, and the sha256 of its file.
+        backend, version: the run time.
+        gpu: the machine.
+        precision: of the network's body.
+        calibration: sha256 of the images that int8 ranges were taken from; "" for other precisions.
+        profile: input name -> its least, best and greatest shape.
+        flags: what else the builder was told.
+    """
 
     model: str
     model_sha256: str
@@ -34,11 +65,13 @@ class EngineKey:
     precision: str
     calibration: str
     profile: dict[str, list[list[int]]]
-    flags: dict[str, str | int]
+    flags: dict[str, int]
 
-    def digest(self) -> str:
-        """Returns the sha256 of the key, which names the engine's file."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+    @property
+    def stem(self) -> str:
+        """The name of its files without a suffix: readable, and unique to the key."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return f"{re.sub('[^A-Za-z0-9_]', '_', self.model)[:40]}-{self.precision}-{digest[:20]}"
 
 
 @dataclass(frozen=True)
@@ -47,3 +80,239 @@ class Proof:
 
     is_good: bool
     lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """A built engine, verified to be the one that was asked for.
+
+    Attributes:
+        plan: the serialised engine.
+        key: all that it depends on.
+        path: its file; None where the cache folder is read-only and it is held in memory alone.
+        build_seconds: what the build took, when it was built.
+        proof: what the check of its answers said; None where it was not checked yet. An engine that failed
+            stays in the cache, so that it is not built again at each start only to fail again.
+    """
+
+    plan: bytes
+    key: EngineKey
+    path: Path | None
+    build_seconds: float
+    proof: Proof | None = None
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One line of `recon3d engine list`: what a sidecar says, read without its engine."""
+
+    path: Path
+    key: EngineKey
+    size: int
+    sha256: str
+    built_at: str
+    build_seconds: float
+    proof: Proof | None
+
+
+class CacheMiss(Exception):
+    """An engine that is absent, or is not trusted; its text says why, in a line."""
+
+
+class EngineCache:
+    """A folder of built engines: `<stem>.engine`, its sidecar `<stem>.json`, and blobs that only save time.
+
+    Raises:
+        EngineError: see recon3d_ros.engines.cache_folder.open_cache_folder.
+    """
+
+    def __init__(self, folder: Path | str = "", *, limit_mb: int = 2048) -> None:
+        self.folder = open_cache_folder(folder)
+        self.limit_mb = limit_mb
+
+    def load(self, key: EngineKey) -> BuiltEngine:
+        """Returns the engine of a key, and marks it as used.
+
+        Raises:
+            CacheMiss: it is absent, truncated, foreign or changed.
+        """
+        path = self.folder / f"{key.stem}.engine"
+        if not path.is_file():
+            raise CacheMiss(self._why_absent(key))
+        try:
+            entry = read_entry(path)
+            plan = path.read_bytes()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CacheMiss(f"{path.name} has no sidecar that can be read ({error})") from error
+        if entry.key != key:
+            raise CacheMiss(f"{path.name} is of {_differences(entry.key, key)}")
+        if len(plan) != entry.size:
+            raise CacheMiss(f"{path.name} is truncated: {len(plan)} bytes, its sidecar says {entry.size}")
+        if hashlib.sha256(plan).hexdigest() != entry.sha256:
+            raise CacheMiss(f"{path.name} was changed after it was built: its sha256 is not its sidecar's")
+        with contextlib.suppress(OSError):  # a read-only folder keeps no order of use
+            os.utime(path)
+        return BuiltEngine(plan, key, path, entry.build_seconds, entry.proof)
+
+    def store(self, built: BuiltEngine) -> BuiltEngine:
+        """Writes an engine and then its sidecar, and removes those used longest ago beyond the size limit.
+
+        Returns:
+            The engine with its path; without one where the folder cannot be written, which a warning says: the
+            engine is right all the same, and only the next start pays for it.
+        """
+        path = self.folder / f"{built.key.stem}.engine"
+        try:
+            path.with_suffix(".json").unlink(missing_ok=True)
+            with open_atomically(path) as file:
+                file.write(built.plan)
+            _write_sidecar(path, built, datetime.now(timezone.utc).isoformat(timespec="seconds"))
+        except OSError as error:
+            log.warning(
+                f"{self.folder}: the built engine cannot be kept ({error.strerror}) and will be built again at "
+                f"the next start; give a folder that can be written and has {len(built.plan) // MIB + 1} MiB"
+            )
+            return replace(built, path=None)
+        self._trim(keep=path)
+        return replace(built, path=path)
+
+    def entries(self) -> list[CacheEntry]:
+        """Returns what is in the cache by its sidecars, that used last first."""
+        entries = []
+        for path in sorted(self.folder.glob("*.engine"), key=_last_used, reverse=True):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                entries.append(read_entry(path))
+        return entries
+
+    def clear(self, stems: set[str] | None = None) -> list[Path]:
+        """Removes the engines of these stems, or everything that the cache wrote; returns the engines removed."""
+        engines = [path for path in sorted(self.folder.glob("*.engine")) if stems is None or path.stem in stems]
+        for path in engines:
+            self._remove(path)
+        if stems is None:
+            for pattern in ("*.json", "*.blob", "*.lock", ".*.partial"):
+                for path in self.folder.glob(pattern):
+                    path.unlink(missing_ok=True)
+        return engines
+
+    @contextlib.contextmanager
+    def lock(self, key: EngineKey) -> Iterator[bool]:
+        """Holds the right to build an engine; yields whether another process had it meanwhile.
+
+        The kernel frees the lock of a process that dies, so a killed build blocks nobody.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(open(self.folder / f"{key.stem}.lock", "a"))
+            except OSError:  # a read-only folder: each process builds for itself
+                yield False
+                return
+            has_waited = False
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                has_waited = True
+                log.info(f"another process builds {key.stem}; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            for path in self.folder.glob(f".{key.stem}.*.partial"):  # of a build that was killed
+                path.unlink(missing_ok=True)
+            yield has_waited
+
+    def read_blob(self, name: str) -> bytes:
+        """Returns what write_blob kept; b"" where it is absent or damaged. It only ever saves time."""
+        try:
+            content = (self.folder / f"{name}.blob").read_bytes()
+        except OSError:
+            return b""
+        digest, blob = content[:32], content[32:]
+        return blob if hashlib.sha256(blob).digest() == digest else b""
+
+    def write_blob(self, name: str, blob: bytes) -> None:
+        """Keeps what speeds up the next build or start: a timing cache, or kernels compiled on the device."""
+        if not blob or self.read_blob(name) == blob:
+            return
+        with contextlib.suppress(OSError), open_atomically(self.folder / f"{name}.blob") as file:
+            file.write(hashlib.sha256(blob).digest() + blob)
+
+    def _why_absent(self, key: EngineKey) -> str:
+        """Returns a line that names the nearest engine of the model, so that a rebuild explains itself."""
+        others = [entry.key for entry in self.entries() if entry.key.model == key.model]
+        if not others:
+            return f"no engine of {key.model} was built yet"
+        nearest = min(others, key=lambda other: len(_differing(other, key)))
+        return f"the engine of {key.model} in the cache is of {_differences(nearest, key)}"
+
+    def _trim(self, *, keep: Path) -> None:
+        engines = sorted(self.folder.glob("*.engine"), key=_last_used)
+        total = sum(path.stat().st_size for path in engines)
+        for path in engines:
+            if total <= self.limit_mb * MIB:
+                return
+            if path != keep:
+                total -= path.stat().st_size
+                log.info(f"engine cache: {path.name} goes, the cache is limited to {self.limit_mb} MiB")
+                self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        for suffix in (".engine", ".json", ".lock", ".blob"):
+            path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def read_entry(path: Path) -> CacheEntry:
+    """Returns what the sidecar of an engine file says.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it is absent or is no sidecar.
+    """
+    content = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    key = {**content["key"], "gpu": GpuFacts(**content["key"]["gpu"])}
+    proof = content["proof"]
+    return CacheEntry(
+        path=path,
+        key=EngineKey(**key),
+        size=int(content["size"]),
+        sha256=str(content["sha256"]),
+        built_at=str(content["built_at"]),
+        build_seconds=float(content["build_seconds"]),
+        proof=None if proof is None else Proof(bool(proof["is_good"]), tuple(map(str, proof["lines"]))),
+    )
+
+
+def record_proof(built: BuiltEngine, proof: Proof) -> BuiltEngine:
+    """Returns the engine with what its check said, which is written to its sidecar too where that can be."""
+    built = replace(built, proof=proof)
+    if built.path is not None:
+        with contextlib.suppress(OSError):  # a read-only folder: the check is made again at the next start
+            _write_sidecar(built.path, built, read_entry(built.path).built_at)
+    return built
+
+
+def _write_sidecar(path: Path, built: BuiltEngine, built_at: str) -> None:
+    write_json(
+        path.with_suffix(".json"),
+        {
+            "key": built.key,
+            "size": len(built.plan),
+            "sha256": hashlib.sha256(built.plan).hexdigest(),
+            "built_at": built_at,
+            "build_seconds": round(built.build_seconds, 1),
+            "proof": built.proof,
+        },
+    )
+
+
+def _last_used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # removed by another process meanwhile
+        return 0.0
+
+
+def _differing(found: EngineKey, wanted: EngineKey) -> list[str]:
+    return [field.name for field in fields(EngineKey) if getattr(found, field.name) != getattr(wanted, field.name)]
+
+
+def _differences(found: EngineKey, wanted: EngineKey) -> str:
+    """Returns e.g. "version 10.3.0, expected 10.7.0"."""
+    pairs = ((name, getattr(found, name), getattr(wanted, name)) for name in _differing(found, wanted))
+    return "; ".join(f"{name} {has}, expected {wants}" for name, has, wants in pairs)
