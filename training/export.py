@@ -1,19 +1,16 @@
-"""Writes a checkpoint as the one-file ONNX model, in float32, float16 or int8.
+"""Writes a checkpoint as a one-file ONNX model; one of depth in float32, float16 or int8.
 
 `python -m training.export CHECKPOINT OUT.onnx [--precision fp32|fp16|int8] [--calibration SHARDS]`
 
 The file says nothing of its precision beside the graph itself, whose types every run time follows; image, focal,
-depth and confidence keep their types in each.
+depth and confidence keep their types in each. Checkpoints of other tasks: see training.export_points.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import hashlib
-import logging
 import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,21 +23,18 @@ from torch import Tensor, nn
 from recon3d_ros.core.atomic_file import open_atomically
 from recon3d_ros.core.self_test import drive_self_test, self_test_metadata, street_like_image
 from recon3d_ros.engines import load_engine
-from training.checkpoints import load_network
+from training.checkpoints import load_network, read_checkpoint
 from training.datasets import Frame, ShardFrames
+from training.export_points import export_points
 from training.models.depth_network import DepthNetwork
+from training.onnx_file import ExportError, serialise, trace
 from training.quantise import quantise
 from training.torch_engine import TorchEngine
 
-OPSET = 18  # the lowest that the exporter writes; TensorRT 10 and ONNX Runtime both take it
 # How far the depth may be from the float32 network's, relative: at any pixel for fp32, on average for the others,
 # whose rounding moves single pixels at the edges of objects.
 MAX_DIFFERENCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.25}
 CALIBRATION_FRAMES = 16
-
-
-class ExportError(RuntimeError):
-    """An exported model that does not say what the network says."""
 
 
 class OneFileModel(nn.Module):
@@ -110,7 +104,7 @@ def export(
         "author": author,
         **self_test_metadata(drive_self_test(height=height, width=width)),
     }
-    content = _serialise(model, metadata)
+    content = serialise(model, metadata)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.onnx"
         trial.write_bytes(content)
@@ -141,39 +135,7 @@ def _trace(network: DepthNetwork, *, height: int, width: int) -> onnx.ModelProto
     """Returns the network as an ONNX graph with a dynamic batch and a fixed size."""
     image = torch.zeros((2, height, width, 3), dtype=torch.uint8)
     focal = torch.full((2,), 400.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's notes on its own internals
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            OneFileModel(network),
-            (image, focal),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["image", "focal"],
-            output_names=["depth", "confidence"],
-            dynamic_shapes={"image": {0: torch.export.Dim("B")}, "focal": {0: torch.export.Dim("B")}},
-            verbose=False,
-        )
-    if program is None:
-        raise ExportError("the exporter returned nothing")
-    return program.model_proto
-
-
-def _serialise(model: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
-    """Returns the file's bytes, the metadata and the graph's checksum in it.
-
-    The tracer's notes on source lines are dropped: they name files of the machine that exported.
-    """
-    graph = model.graph
-    for item in [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
-        item.doc_string = ""
-        del item.metadata_props[:]
-    del model.metadata_props[:]
-    model.producer_name = "recon3d_ros"
-    onnx.checker.check_model(model, full_check=True)
-    checksum = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
-    onnx.helper.set_model_props(model, {**metadata, "sha256": checksum})
-    return model.SerializeToString(deterministic=True)
+    return trace(OneFileModel(network), {"image": image, "focal": focal}, ["depth", "confidence"])
 
 
 def relative_differences(
@@ -220,6 +182,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if (options.precision == "int8") != (options.calibration is not None):
         parser.error("'--precision int8' needs '--calibration SHARDS', and nothing else does")
     try:
+        if read_checkpoint(options.checkpoint)["task"] != "depth":
+            if options.precision != "fp32":
+                raise ExportError(f"precision is '{options.precision}'; networks of points are written in fp32")
+            network = load_network(options.checkpoint, None)
+            name = options.name or options.out.stem
+            difference = export_points(
+                network, options.out, name=name, version=options.version, training_data=options.training_data
+            )
+            print(f"{options.out}: largest difference from PyTorch {difference:.1e}")
+            return
         difference = export(
             load_network(options.checkpoint),
             options.out,
