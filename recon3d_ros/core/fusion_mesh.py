@@ -44,7 +44,7 @@ def extract_mesh(
     if len(kept) == 0:
         raise FusionError(
             f"of {len(triangles)} triangles seen {min_views:g} times or more, none is in a part of at least "
-            f"{min_triangles}: take a larger voxel, fewer views or smaller parts; inverted poses look like this too"
+            f"{min_triangles}: take a larger voxel, fewer views or smaller parts; inverted poses look so too"
         )
     mesh.triangle.indices = o3d.core.Tensor(kept)
     if fill_holes > 0:

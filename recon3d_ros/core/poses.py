@@ -90,12 +90,13 @@ def _matrices(path: Path, *, is_list: bool = False) -> npt.NDArray[np.float64]:
     return values.reshape(-1, size // 4, 4)
 
 
-def check_units(poses: npt.NDArray[np.float64], median_depth: float) -> None:
+def check_units(poses: npt.NDArray[np.float64], median_depth: float, *, frames_apart: float = 1.0) -> None:
     """Raises PoseError where depth or poses cannot be metres.
 
     Args:
-        poses: (N, 4, 4) T_world_camera of frames that follow each other.
+        poses: (N, 4, 4) T_world_camera along the way.
         median_depth: of these frames.
+        frames_apart: how many frames of the recording lie from one pose to the next.
     """
     if median_depth > MAX_MEDIAN_DEPTH_M:
         raise PoseError(
@@ -103,7 +104,7 @@ def check_units(poses: npt.NDArray[np.float64], median_depth: float) -> None:
             "must be metres; give --depth-scale 0.001"
         )
     steps = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
-    step = float(np.median(steps)) if len(steps) else 0.0
+    step = float(np.median(steps)) / frames_apart if len(steps) else 0.0
     if step > MAX_STEP_IN_DEPTHS * median_depth:
         raise PoseError(
             f"the camera moves {step:.1f} m from frame to frame while half of what it sees is nearer than "

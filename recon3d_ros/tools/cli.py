@@ -16,6 +16,8 @@ COMMANDS = {
     "run": "depth and point clouds of a bag, video or folder of images, without ROS",
     "bag": "make a rosbag2 of images or a video, or say what is in one",
     "eval": "depth error of the network on a drive with LiDAR or exact depth",
+    "view": "image, depth, cloud, scale and timing of a recording on one time line, in rerun's viewer",
+    "mesh": "fuse depth with poses, or a drive through the network, into a mesh",
     "import": "make a public depth network's ONNX file keep this package's one-file contract",
 }
 
@@ -68,8 +70,12 @@ def _reason(error: Exception) -> str:
     from recon3d_ros.core.camera import CameraError
     from recon3d_ros.core.drive import DriveError
     from recon3d_ros.core.encodings import EncodingError
+    from recon3d_ros.core.fusion import FusionError
     from recon3d_ros.core.lidar import LidarError
+    from recon3d_ros.core.mesh_files import MeshFileError
     from recon3d_ros.core.model import ModelError
+    from recon3d_ros.core.mounting import MountingError
+    from recon3d_ros.core.poses import PoseError
     from recon3d_ros.engines import EngineError
     from recon3d_ros.tools.inputs import InputError
 
@@ -81,10 +87,14 @@ def _reason(error: Exception) -> str:
         DriveError,
         EncodingError,
         EngineError,
+        FusionError,
         InputError,
         LidarError,
+        MeshFileError,
         ModelError,
+        MountingError,
         OSError,
+        PoseError,
     )
     return str(error) if isinstance(error, known) else ""
 
