@@ -46,6 +46,7 @@ setup(
         "fast": ["numba>=0.55"],
         "openvino": ["openvino>=2024.0"],
         "reconstruction": ["open3d>=0.18", "trimesh>=4.0"],
+        "view": ["rerun-sdk>=0.30"],
         "test": ["pytest>=6.2"],
     },
     zip_safe=True,

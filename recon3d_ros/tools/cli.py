@@ -18,6 +18,7 @@ COMMANDS = {
     "eval": "depth error of the network on a drive with LiDAR or exact depth",
     "view": "image, depth, cloud, scale and timing of a recording on one time line, in rerun's viewer",
     "mesh": "fuse depth with poses, or a drive through the network, into a mesh",
+    "engine": "build, prove, list and clear the TensorRT engines of a model",
     "import": "make a public depth network's ONNX file keep this package's one-file contract",
 }
 
