@@ -36,9 +36,9 @@ class Limits:
     confidence: float
 
 
-# Between what right engines and wrong ones show (benchmarks.proving; docs/results.md): 3 to 8 times the error of the
-# shipped network in that precision on a CPU, more in fp16 and fp32 because a GPU rounds more (fp16 sums, TF32). Known
-# wrong ones are refused even as int8: red and blue swapped, and OpenVINO 2026.4 on our int8 graph.
+# Between what right engines and wrong ones show (benchmarks.proving; docs/results.md): 2.5 to 8 times the error of
+# the shipped network in that precision on a CPU, more in fp16 and fp32 because a GPU rounds more (fp16 sums,
+# TF32). int8 is so coarse that red and blue swapped would pass as int8; no finer precision lets that through.
 LIMITS = {
     "fp32": Limits(mean=0.002, p99=0.015, scale=0.002, repeat=0.001, confidence=0.002),
     "fp16": Limits(mean=0.004, p99=0.02, scale=0.004, repeat=0.002, confidence=0.004),

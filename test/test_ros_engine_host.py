@@ -1,0 +1,336 @@
+"""The live node while its (fake) engine is built, refused, swapped in, and found wrong in service."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install -r requirements/ros-jazzy.txt")
+pytest.importorskip("onnx", reason="onnx, which makes the model of these tests, is not installed")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from fake_engine import FakeEngine
+from lifecycle_msgs.srv import GetState
+from onnx_models import expected_depth, write_model
+from rclpy.lifecycle import TransitionCallbackReturn
+from ros_harness import RosHarness
+from sensor_msgs.msg import CameraInfo, Image
+
+from recon3d_ros.core.pipeline import Prediction
+from recon3d_ros.engines import EngineError, fallback
+from recon3d_ros.ros import engine_host
+from recon3d_ros.ros.messages import depth_from_msg
+
+WIDTH, HEIGHT = 64, 32
+FOCAL = 150.0
+TRUE_DEPTH = 100 * 0.02 + FOCAL * 0.05  # what the model answers to a grey of 100, metres
+ACCURATE, MARKED = (
+    1.0,
+    1.001,
+)  # the fakes' factor on the model's depth: within every limit, and can be told
+
+
+class FakeBuild:
+    """Stands in for TensorRT: what it builds, how long that takes, and what each engine answers."""
+
+    def __init__(self) -> None:
+        self.may_finish = threading.Event()
+        self.may_finish.set()
+        self.scale = {"fp32": MARKED, "fp16": MARKED, "bf16": MARKED, "int8": MARKED}
+        self.nan_share = 0.0
+        self.error: str = ""
+        self.build_error: dict[str, str] = {}
+        self.built: list[str] = []
+        self.engines: list[FakeEngine] = []
+        self.was_stopped = False
+        self.tells_progress = True
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    def candidate(self, path, info, options, on_progress):
+        self.built.append(options.precision)
+        while not self.may_finish.wait(0.02):
+            if not self.tells_progress:
+                continue
+            try:
+                on_progress("build", 0.4)
+            except BaseException:
+                self.was_stopped = True
+                raise
+        on_progress("build", 1.0)
+        if options.precision in self.build_error:
+            raise EngineError(self.build_error[options.precision])
+
+        def answer(images, focals) -> Prediction:
+            self.may_answer.wait()
+            if self.error:
+                raise EngineError(self.error)
+            depth = expected_depth(images, focals) * np.float32(self.scale[options.precision])
+            depth[:, : round(self.nan_share * depth.shape[1])] = np.nan
+            return Prediction(depth)
+
+        self.engines.append(FakeEngine(answer, height=HEIGHT, width=WIDTH, max_depth=80.0))
+        return self.engines[-1], None
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch) -> FakeBuild:
+    fake = FakeBuild()
+    monkeypatch.setattr(fallback, "open_candidate", fake.candidate)
+    monkeypatch.setattr(fallback, "cached_engine", lambda path, options: None)
+    return fake
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "tiny.onnx", height=HEIGHT, width=WIDTH)
+
+
+class Drive:
+    """A camera in front of a live node with a fake TensorRT."""
+
+    def __init__(self, model: Path, **parameters) -> None:
+        values = {"backend": "tensorrt", "precision": "fp16", "cameras": ["front"], "diagnostics_period": 0.05}
+        self.harness = RosHarness(**{"model": str(model), "threads": 1, **values, **parameters})
+        self.node = self.harness.node
+        self.cameras = list(self.node.parameters.cameras)
+        self.images = {name: self.harness.publisher(f"/{name}/image_raw", Image) for name in self.cameras}
+        self.infos = {name: self.harness.publisher(f"/{name}/camera_info", CameraInfo) for name in self.cameras}
+        self.depths = {name: self.harness.collect(f"/{name}/depth/image_rect", Image) for name in self.cameras}
+        self.diagnostics = self.harness.collect("/diagnostics", DiagnosticArray)
+
+    def start(self) -> None:
+        assert self.node.start()
+        topics = [f"/{name}/depth/image_rect" for name in self.cameras]
+        self.harness.wait_until_connected([*self.images.values(), *self.infos.values()], topics)
+        for name, publisher in self.infos.items():
+            message = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5)
+            message.header.frame_id = name
+            message.k = [FOCAL, 0.0, 31.0, 0.0, FOCAL, 15.0, 0.0, 0.0, 1.0]
+            publisher.publish(message)
+            self.harness.wait_for(lambda name=name: self.node._ports[name]._calibration, "the CameraInfo")
+
+    def send(self, *cameras: str) -> None:
+        """Publishes a frame of each of the cameras; of all where none is named."""
+        for name in cameras or self.cameras:
+            message = Image(width=WIDTH, height=HEIGHT, encoding="rgb8", step=WIDTH * 3)
+            message.header.frame_id = name
+            message.data = bytes([100]) * (HEIGHT * WIDTH * 3)
+            self.images[name].publish(message)
+
+    def depth(self) -> float:
+        """Sends a frame; returns the median depth that comes out for it, metres."""
+        depths = self.depths[self.cameras[0]]
+        count = len(depths)
+        self.send()
+        self.harness.wait_for(lambda: len(depths) > count, "a depth image")
+        return float(np.nanmedian(depth_from_msg(depths[-1])))
+
+    def statuses(self) -> dict[str, DiagnosticStatus]:
+        """The newest diagnostics by name."""
+        found = self.diagnostics[-1].status if self.diagnostics else []
+        return {status.name.removeprefix("recon3d_depth: "): status for status in found}
+
+    def values(self, name: str = "engine") -> dict[str, str]:
+        status = self.statuses().get(name)
+        return {item.key: item.value for item in status.values} if status else {}
+
+    def wait_for_value(self, key: str, words: str, name: str = "engine") -> None:
+        self.harness.wait_for(
+            lambda: words in self.values(name).get(key, ""),
+            f"{name}'s {key} to say '{words}': {self.values(name)}",
+        )
+
+    def wait_for_message(self, words: str, level: bytes) -> None:
+        def is_said() -> bool:
+            status = self.statuses().get("engine")
+            return status is not None and words in status.message and status.level == level
+
+        self.harness.wait_for(is_said, f"'{words}'; it says {self.statuses()}")
+
+    def wait_for_serving(self, engine: str) -> None:
+        def is_serving() -> bool:
+            said = self.values()
+            return (said.get("serving"), said.get("phase")) == (engine, "")
+
+        self.harness.wait_for(is_serving, f"{engine} to serve; it says {self.values()}")
+
+
+@pytest.fixture
+def drive(model: Path, build: FakeBuild):
+    drives = []
+
+    def make(**parameters) -> Drive:
+        drives.append(Drive(model, **parameters))
+        return drives[-1]
+
+    yield make
+    build.may_finish.set()
+    build.may_answer.set()
+    for made in drives:
+        made.harness.close()
+
+
+def test_configure_does_not_wait_for_the_build_and_services_answer_meanwhile(drive, build):
+    build.may_finish.clear()
+    live = drive()
+    live.start()
+    client = live.harness.tester.create_client(GetState, "/recon3d_depth/get_state")
+    assert client.wait_for_service(5)
+    future = client.call_async(GetState.Request())
+    live.harness.wait_for(future.done, "an answer while the engine is built")
+    assert future.result().current_state.label == "active"
+    live.wait_for_value("progress", "0.40")
+    live.wait_for_message("tensorrt fp16: build, 40%", DiagnosticStatus.WARN)
+    build.may_finish.set()
+    live.wait_for_serving("tensorrt fp16")
+    live.wait_for_message("serving with tensorrt fp16", DiagnosticStatus.OK)
+
+
+def test_frames_that_come_before_the_engine_are_rejected_counted_and_explained(drive, build):
+    build.may_finish.clear()
+    live = drive()
+    live.start()
+    live.send()
+    live.wait_for_value("rejected.engine_not_ready", "1", "front")
+    assert "tensorrt fp16: build" in live.values("front")["last_error"]
+    build.may_finish.set()
+    live.wait_for_serving("tensorrt fp16")
+    assert live.depth() == pytest.approx(TRUE_DEPTH * MARKED, rel=1e-5)
+    assert len(live.depths["front"]) == 1
+
+
+def test_onnx_runtime_can_serve_meanwhile_and_the_engine_takes_over_without_a_lost_frame(drive, build):
+    build.may_finish.clear()
+    live = drive(serve_while_building=True)
+    live.start()
+    assert live.depth() == pytest.approx(TRUE_DEPTH, rel=1e-5)
+    live.wait_for_message("serving with onnxruntime fp32 until ready: tensorrt fp16", DiagnosticStatus.WARN)
+    build.may_finish.set()
+    live.wait_for_serving("tensorrt fp16")
+    assert live.depth() == pytest.approx(TRUE_DEPTH * MARKED, rel=1e-5)
+    live.wait_for_value("published", "2", "front")
+    assert (live.values("front")["rejected"], live.values("front")["dropped"]) == ("0", "0")
+
+
+def test_a_wrong_fp16_engine_gives_way_to_fp32_and_it_is_said(drive, build):
+    build.scale["fp16"] = 1.05
+    live = drive()
+    live.start()
+    live.wait_for_serving("tensorrt fp32")
+    assert build.built == ["fp16", "fp32"]
+    live.wait_for_message("tensorrt fp16 is not used", DiagnosticStatus.WARN)
+    refused = live.values()["refused.1"]
+    assert "tensorrt fp16 is not used" in refused and "mean relative error of depth 0.05" in refused
+    assert live.depth() == pytest.approx(TRUE_DEPTH * MARKED, rel=1e-5)
+
+
+def test_where_no_engine_can_be_built_onnx_runtime_serves_and_every_reason_is_told(drive, build):
+    build.build_error = {"fp16": "the parser refuses Frobnicate", "fp32": "out of GPU memory"}
+    live = drive()
+    live.start()
+    live.wait_for_serving("onnxruntime fp32")
+    assert "Frobnicate" in live.values()["refused.1"]
+    assert "out of GPU memory" in live.values()["refused.2"]
+    live.wait_for_message("serving with onnxruntime fp32; tensorrt fp32 is not used", DiagnosticStatus.WARN)
+    assert live.depth() == pytest.approx(TRUE_DEPTH, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"nan_share": 0.5}, "not finite and positive"),
+        ({"scale": {"fp16": 1.6, "fp32": MARKED}}, "scale jumped to 1.6"),
+        ({"error": "CUDA error 719"}, "CUDA error 719"),
+    ],
+    ids=["nan", "scale jump", "raises"],
+)
+def test_an_engine_that_goes_wrong_in_service_is_replaced_before_its_frame_is_published(
+    drive, build, fault, words
+):
+    live = drive()
+    live.start()
+    live.wait_for_serving("tensorrt fp16")
+    assert live.depth() == pytest.approx(TRUE_DEPTH * MARKED, rel=1e-5)
+    build.may_finish.clear()
+    for name, value in fault.items():
+        setattr(build, name, value)
+    # This very frame is answered by ONNX Runtime, which goes on while the next engine of the order is built.
+    assert live.depth() == pytest.approx(TRUE_DEPTH, rel=1e-5)
+    live.wait_for_value("refused.1", words)
+    live.wait_for_message("serving with onnxruntime fp32", DiagnosticStatus.WARN)
+    assert live.depth() == pytest.approx(TRUE_DEPTH, rel=1e-5)
+    build.nan_share, build.error = 0.0, ""
+    build.may_finish.set()
+    live.wait_for_serving("tensorrt fp32")
+    assert live.depth() == pytest.approx(TRUE_DEPTH * MARKED, rel=1e-5)
+    assert live.values("front")["rejected"] == "0"
+
+
+def test_a_broken_set_up_fails_configure_with_its_reason(drive, monkeypatch):
+    def broken(path, options):
+        raise EngineError("the driver is for CUDA 11.4, expected 12.0 or newer; update the driver")
+
+    monkeypatch.setattr(fallback, "cached_engine", broken)
+    live = drive()
+    assert live.node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    live.harness.wait_for(
+        lambda: live.diagnostics and "CUDA 11.4" in live.diagnostics[-1].status[0].message, "the reason"
+    )
+
+
+def test_a_precision_that_the_backend_cannot_choose_fails_configure(drive):
+    live = drive(backend="onnxruntime")
+    assert live.node.trigger_configure() == TransitionCallbackReturn.FAILURE
+
+
+def test_cleanup_in_mid_build_ends_the_build_and_the_node_can_be_configured_again(drive, build):
+    build.may_finish.clear()
+    live = drive()
+    assert live.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    live.harness.wait_for(lambda: build.built, "the build to begin")
+    start = time.monotonic()
+    assert live.node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+    assert build.was_stopped and time.monotonic() - start < 4.0
+    assert not [thread for thread in threading.enumerate() if thread.name == "engine"]
+    build.may_finish.set()
+    live.start()
+    live.wait_for_serving("tensorrt fp16")
+
+
+def test_the_frames_of_several_cameras_go_through_the_engine_in_one_call(drive, build):
+    live = drive(cameras=["front", "rear", "left"])
+    live.start()
+    live.wait_for_serving("tensorrt fp16")
+    engine = build.engines[-1]
+    assert max(len(images) for images, _ in engine.batches) == 3  # proved at the size that the cameras need
+    engine.batches.clear()
+    build.may_answer.clear()
+    live.send("front")
+    live.harness.wait_for(lambda: engine.batches, "the engine to be busy with one frame")
+    live.send("left", "front", "rear")
+    for name, count in (("front", "2"), ("rear", "1"), ("left", "1")):
+        live.wait_for_value("received", count, name)
+    build.may_answer.set()
+    live.harness.wait_for(lambda: all(live.depths.values()), "a depth image of each camera")
+    assert [len(images) for images, _ in engine.batches] == [1, 3]
+
+
+def test_a_builder_that_does_not_stop_is_left_behind_and_what_it_makes_never_serves(drive, build, monkeypatch):
+    monkeypatch.setattr(engine_host, "STOP_SECONDS", 0.1)
+    build.may_finish.clear()
+    build.tells_progress = False
+    live = drive()
+    assert live.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    live.harness.wait_for(lambda: build.built, "the build to begin")
+    host = live.node._engine
+    assert live.node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+    build.may_finish.set()
+    live.harness.wait_for(
+        lambda: not [t for t in threading.enumerate() if t.name == "engine"], "the builder to end"
+    )
+    assert not host.is_ready
