@@ -79,6 +79,11 @@ class FusionSettings:
                 f"truncation_voxels is {self.truncation_voxels:g}, expected at least {MIN_TRUNCATION:g}"
             )
 
+    @property
+    def truncation(self) -> float:
+        """How far from a surface distances are kept, metres."""
+        return self.truncation_voxels * self.voxel
+
 
 class Volume:
     """A sparse volume of signed distances that depth frames are averaged into.

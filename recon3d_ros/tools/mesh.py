@@ -75,9 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="a closed body behind the surface (default: for an .stl whose surface is not closed)",
     )
-    shape.add_argument(
-        "--watertight", action="store_true", help="fail rather than write a mesh that is not closed"
-    )
+    shape.add_argument("--watertight", action="store_true", help="fail where the mesh is not closed")
     source = parser.add_argument_group("input")
     add_input_arguments(parser)
     source.add_argument("--poses", type=Path, metavar="FILE", help="instead of the folder's poses.txt")
@@ -103,7 +101,7 @@ def main(args: argparse.Namespace) -> int:
     volume = Volume(settings, expected_blocks=blocks)
     frames, seconds = _fuse(volume, source, reading)
     if not frames:
-        raise InputError(f"{args.input}: no frame can be used: {'; '.join([*reading.skipped, *reading.damage])}")
+        raise _nothing_usable(args, reading)
     print(
         f"{frames} frames in {seconds:.1f} s, {frames / seconds:.1f} frames/s; {volume.memory_bytes / 1e6:.0f} MB"
     )
@@ -150,7 +148,7 @@ def _options(args: argparse.Namespace) -> PosedOptions:
 
 
 def _plan(source: PosedSource, args: argparse.Namespace) -> tuple[FusionSettings, int, tuple[int, int]]:
-    """Looks at a few frames; says what will be done and taken; returns settings, blocks and the axis that is up."""
+    """Looks at a few frames and says what will be done; returns the settings, the blocks and the axis that is up."""
     print(source.description)
     for note in source.notes:
         print(f"note: {note}")
@@ -158,7 +156,7 @@ def _plan(source: PosedSource, args: argparse.Namespace) -> tuple[FusionSettings
     rows = np.unique(np.linspace(0, source.length - 1, min(SAMPLES, source.length)).round().astype(int))
     samples: list[PosedDepth] = list(source.read(reading, set(rows.tolist())))
     if not samples:
-        raise InputError(f"{args.input}: no frame can be used: {'; '.join([*reading.skipped, *reading.damage])}")
+        raise _nothing_usable(args, reading)
     poses = np.stack([frame.T_world_camera for frame in samples])
     depth = median_depth(samples)
     check_units(poses, depth, frames_apart=max(1.0, (source.length - 1) / max(len(samples) - 1, 1)))
@@ -173,10 +171,11 @@ def _plan(source: PosedSource, args: argparse.Namespace) -> tuple[FusionSettings
     )
     plan = make_plan(samples, frames=source.length, settings=settings)
     up = up_axis(poses)
+    sign = "-" if up[1] < 0 else "+"
     print(
-        f"voxel {settings.voxel:g} m, depth up to {settings.max_depth:.1f} m, truncation "
-        f"{settings.truncation_voxels * settings.voxel:g} m, up is {'-' if up[1] < 0 else '+'}{'xyz'[up[0]]}; about "
-        f"{plan.memory_bytes / 1e6:.0f} MB of at most {settings.memory_mb:.0f} MB on {settings.device}"
+        f"voxel {settings.voxel:g} m, depth up to {settings.max_depth:.1f} m, truncation {settings.truncation:g} m, "
+        f"up is {sign}{'xyz'[up[0]]}; about {plan.memory_bytes / 1e6:.0f} MB, at most {settings.memory_mb:.0f} MB, "
+        f"on {settings.device}"
     )
     return settings, plan.blocks, up
 
@@ -201,12 +200,17 @@ def _mesh(volume: Volume, args: argparse.Namespace, suffix: str) -> tuple[Mesh, 
         if args.solid is False or suffix != ".stl" or edges.is_watertight:
             return mesh, edges
         print(
-            f"the surface has {edges.free} free edges: written as a solid, "
-            f"{volume.settings.truncation_voxels * volume.settings.voxel:g} m thick behind it (--no-solid: as it is)"
+            f"the surface has {edges.free} free edges: written as a solid, {volume.settings.truncation:g} m thick "
+            "behind it (--no-solid: as it is)"
         )
     make_solid(volume, min_views=args.min_views)
     mesh = extract(min_views=args.min_views)
     return mesh, count_edges(mesh.triangles)
+
+
+def _nothing_usable(args: argparse.Namespace, reading: Reading) -> InputError:
+    reasons = "; ".join([*reading.skipped, *reading.damage])
+    return InputError(f"{args.input}: no frame can be used: {reasons}")
 
 
 def _not_closed(edges: Edges) -> str:

@@ -95,8 +95,8 @@ class BagPoses:
             motion = read_ego_motion(reader, self._transforms, frame_id)
         if motion is None:
             raise InputError(
-                f"{self._path}: does not say how '{frame_id}' moved: expected nav_msgs/Odometry, or /tf from odom, map "
-                "or world, of a frame that /tf_static connects with it; record /tf, /tf_static and the odometry"
+                f"{self._path}: does not say how '{frame_id}' moved: expected nav_msgs/Odometry, or /tf from odom, "
+                "map or world, of a frame that /tf_static connects with it; record /tf, /tf_static and the odometry"
             )
         return motion, self._transforms.fixed.lookup(motion.frame, frame_id)
 
@@ -160,8 +160,8 @@ class DepthTopic:
             camera = camera_from_info(info, rectified=True)
         else:
             raise CameraError(
-                f"depth has frame_id '{message.header.frame_id}', its CameraInfo '{info.header.frame_id}'; they must "
-                "be the same optical frame"
+                f"depth has frame_id '{message.header.frame_id}', its CameraInfo '{info.header.frame_id}'; they "
+                "must be the same optical frame"
             )
         camera = camera.undistorted().resized(width=depth.shape[1], height=depth.shape[0])
         scaled = depth if self._scale == 1.0 else depth * np.float32(self._scale)

@@ -111,7 +111,7 @@ class DepthFolder:
                 raise _Unusable("no pose: the tracking was lost")
         except (OSError, ValueError) as error:
             raise PoseError(f"{path}: holds no pose ({error})") from error
-        return _scaled(read_pose(path)[None], self._pose_scale)[0]
+        return np.asarray(_scaled(read_pose(path)[None], self._pose_scale)[0], dtype=np.float64)
 
 
 class _Unusable(Exception):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-import numpy.typing as npt
-
 from recon3d_ros.core.fusion import PosedDepth
+from recon3d_ros.core.lidar import Pose
 from recon3d_ros.core.mounting import Mounting
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.core.scale import GroundScale, ModelScale, Scale, apply
@@ -14,7 +13,7 @@ from recon3d_ros.tools.inputs import CameraFrame, FrameSource, InputError
 from recon3d_ros.tools.posed_input import Reading
 
 SCALES = ("model", "ground")
-PoseOf = Callable[[CameraFrame], "npt.NDArray[np.float64] | None"]
+PoseOf = Callable[[CameraFrame], Pose | None]
 
 
 class NetworkFrames:
