@@ -41,6 +41,18 @@ def test_every_field_is_declared_with_its_default_and_a_description(harness):
         ({"mxa_range": 3.0}, "mxa_range"),
         ({"cameras": ["bad name!"]}, "no ROS topic name"),
         ({"image_topic": "a b"}, "no ROS topic name"),
+        ({"cameras": ["front"], "front.mxa_range": 3.0}, "front.mxa_range"),
+        ({"cameras": ["front"], "rear.max_range": 3.0}, "rear.max_range"),
+        ({"cameras": ["front"], "front.threads": 2}, "front.threads"),
+        ({"cameras": ["front"], "front.crop_position": 1.5}, "out of range"),
+        ({"cameras": ["front"], "front.crop_position": "top"}, "expected a value like 0.5"),
+        ({"cameras": ["front"], "front.scale_mode": "magic"}, "model, ground, lidar"),
+        ({"cameras": ["a", "b"], "a.image_topic": "/c", "b.image_topic": "/c"}, "'a' and 'b' would both use /c"),
+        ({"scale_mode": "lidar"}, "lidar_topic is empty"),
+        ({"static_transforms": "a b 0 0 0 0 0 0 1; b a 0 0 0 0 0 0 1"}, "circle"),
+        ({"ego_mask": "0 0, 10 0"}, "3 or more"),
+        ({"ego_box": "0 0 0 1 1"}, "x_min y_min z_min"),
+        ({"scan_min_height": 3.0}, "height band"),
     ],
     ids=lambda value: str(value),
 )
@@ -60,3 +72,40 @@ def test_a_set_up_parameter_cannot_change_while_the_node_runs(harness):
     results = harness.node.set_parameters([Parameter("model", value="other.onnx")])
     assert not results[0].successful
     assert "read-only" in results[0].reason
+
+
+def test_a_camera_can_have_values_of_its_own_and_the_nodes_hold_for_the_others():
+    overrides = {
+        "cameras": ["front", "rear"],
+        "max_range": 60.0,
+        "rear.max_range": 20.0,
+        "rear.image_topic": "/r/i",
+    }
+    harness = RosHarness(**overrides)
+    try:
+        own = harness.node._parameter_set.of
+        assert (own("front").max_range, own("rear").max_range) == (60.0, 20.0)
+        assert (own("front").image_topic, own("rear").image_topic) == ("image_raw", "/r/i")
+        (result,) = harness.node.set_parameters([Parameter("max_range", value=50.0)])
+        assert result.successful
+        (result,) = harness.node.set_parameters([Parameter("front.max_range", value=70.0)])
+        assert result.successful
+        assert own("front").max_range == 60.0, "the set that a frame works with never changes"
+        own = harness.node._parameter_set.of
+        assert (own("front").max_range, own("rear").max_range) == (70.0, 20.0)
+        (result,) = harness.node.set_parameters([Parameter("rear.image_topic", value="other")])
+        assert not result.successful and "read-only" in result.reason
+        (result,) = harness.node.set_parameters([Parameter("rear.max_range", Parameter.Type.NOT_SET)])
+        assert not result.successful and "rear.max_range" in result.reason
+    finally:
+        harness.close()
+
+
+def test_a_camera_that_changes_its_scale_mode_needs_what_the_mode_needs(harness):
+    (result,) = harness.node.set_parameters([Parameter("camera.scale_mode", value="lidar")])
+    assert not result.successful and "lidar_topic" in result.reason
+
+
+def test_every_parameter_of_a_camera_is_described(harness):
+    description = harness.node.describe_parameter("camera.ego_mask").description
+    assert "Of this camera alone" in description and "Polygons" in description
