@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import threading
 import time
 from pathlib import Path
@@ -281,6 +283,30 @@ def test_a_broken_set_up_fails_configure_with_its_reason(drive, monkeypatch):
     live.harness.wait_for(
         lambda: live.diagnostics and "CUDA 11.4" in live.diagnostics[-1].status[0].message, "the reason"
     )
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here")
+def test_tensorrt_that_is_not_installed_fails_configure_and_says_so(drive):
+    live = drive()
+    assert live.node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    live.harness.wait_for(
+        lambda: live.diagnostics and "tensorrt" in live.diagnostics[-1].status[0].message, "the reason"
+    )
+    assert live.diagnostics[-1].status[0].level == DiagnosticStatus.ERROR
+
+
+def test_what_the_engines_log_is_in_the_nodes_log_while_it_is_configured(drive, build, capfd):
+    live = drive()
+    live.start()
+    live.wait_for_serving("tensorrt fp16")
+    logging.getLogger("recon3d_ros.engines.cache").warning("the file is truncated; it is built anew")
+    logging.getLogger("recon3d_ros.engines.cache").info("built in 3 s")
+    live.node.trigger_deactivate()
+    live.node.trigger_cleanup()
+    logging.getLogger("recon3d_ros.engines.cache").warning("nobody hears this")
+    log = capfd.readouterr().err
+    assert "[recon3d_depth]: the file is truncated" in log and "[recon3d_depth]: built in 3 s" in log
+    assert "[recon3d_depth]: nobody hears this" not in log
 
 
 def test_a_precision_that_the_backend_cannot_choose_fails_configure(drive):

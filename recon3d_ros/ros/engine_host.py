@@ -28,6 +28,7 @@ from recon3d_ros.engines.fallback import (
 )
 from recon3d_ros.engines.watchdog import Watchdog
 from recon3d_ros.ros.diagnostics import key_values
+from recon3d_ros.ros.log_forwarding import RosLogHandler
 from recon3d_ros.ros.parameters import DepthNodeParameters
 
 STOP_SECONDS = 5.0  # what a build has to notice that it is no longer wanted
@@ -95,6 +96,16 @@ class EngineHost:
         self._is_closed = threading.Event()
         self._lock = threading.Lock()  # of the change from one engine to another
         self._thread: threading.Thread | None = None
+        self._log_handler = RosLogHandler(logger)
+        self._log_handler.start()
+        try:
+            self._open(serve_while_building)
+        except Exception:
+            self._log_handler.stop()
+            raise
+
+    def _open(self, serve_while_building: bool) -> None:
+        options = self._asked
         reference_options = fallback_order(options)[-1]
         self._reference = open_engine(self._path, reference_options)
         self._as_reference = _Serving(self._reference, reference_options, None)
@@ -179,6 +190,7 @@ class EngineHost:
             self._thread.join(STOP_SECONDS)
         if serving is not None:
             close(serving.engine)
+        self._log_handler.stop()
 
     def _start(self, order: tuple[EngineOptions, ...]) -> None:
         self._since = self._last_log = time.monotonic()
