@@ -286,13 +286,14 @@ def test_a_broken_set_up_fails_configure_with_its_reason(drive, monkeypatch):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here")
-def test_tensorrt_that_is_not_installed_fails_configure_and_says_so(drive):
-    live = drive()
+def test_tensorrt_that_is_not_installed_fails_configure_and_says_so(model):
+    live = Drive(model)
     assert live.node.trigger_configure() == TransitionCallbackReturn.FAILURE
     live.harness.wait_for(
         lambda: live.diagnostics and "tensorrt" in live.diagnostics[-1].status[0].message, "the reason"
     )
     assert live.diagnostics[-1].status[0].level == DiagnosticStatus.ERROR
+    live.harness.close()
 
 
 def test_what_the_engines_log_is_in_the_nodes_log_while_it_is_configured(drive, build, capfd):
