@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -12,6 +15,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from recon3d_ros.bags.reader import BagError
+from recon3d_ros.core.atomic_file import naming_errors
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 LATCHED_TOPICS = ("/tf_static",)
@@ -54,7 +58,8 @@ class BagWriter:
             self._connections[topic] = self._writer.add_connection(
                 topic, type_name, typestore=self._typestore, offered_qos_profiles=[_qos(topic in LATCHED_TOPICS)]
             )
-        self._writer.write(self._connections[topic], stamp_ns, data)
+        with self._telling_errors():
+            self._writer.write(self._connections[topic], stamp_ns, data)
 
     def __enter__(self) -> BagWriter:
         self._writer.open()
@@ -64,11 +69,21 @@ class BagWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._writer.__exit__(kind, error, trace)
+            with self._telling_errors():
+                self._writer.__exit__(kind, error, trace)
             if error is None:
                 (self._partial / self.path.name).rename(self.path)
         finally:
             shutil.rmtree(self._partial)
+
+    @contextmanager
+    def _telling_errors(self) -> Iterator[None]:
+        """Tells a full disk as an error of this bag, whichever storage meets it."""
+        try:
+            with naming_errors(self.path):
+                yield
+        except sqlite3.Error as error:
+            raise BagError(f"{self.path}: cannot be written ({error})") from error
 
 
 def _qos(is_latched: bool) -> Qos:

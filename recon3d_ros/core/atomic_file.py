@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and a full disk that is told with the file's name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ from typing import BinaryIO
 
 
 @contextmanager
+def naming_errors(path: Path) -> Iterator[None]:
+    """Adds the file's name to an error of writing it, which the system leaves out ("No space left on device")."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """Opens a file that takes its name only once it is whole and on the disk; its folder is made where missing.
 
@@ -20,15 +31,11 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "wb") as file:
+        with naming_errors(path), open(partial, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError as error:
-        if error.errno is not None and error.filename is None:  # a full disk is told without the file's name
-            error.filename = str(path)
-        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -1,9 +1,17 @@
-"""What a JPEG or PNG file says of itself, read before it is decoded."""
+"""JPEG and PNG files: what they say of themselves, read before they are decoded, and their writing."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy.typing as npt
+
+from recon3d_ros.core.atomic_file import naming_errors
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8"
@@ -54,6 +62,24 @@ def read_header(content: bytes) -> ImageHeader:
     if not is_whole:
         raise ValueError(f"of {width}x{height} is cut off after {len(content)} bytes: no {end} at its end")
     return ImageHeader(height, width, height * width * pixel_bytes, passes)
+
+
+def write_image(path: Path, pixels: npt.NDArray[Any], options: Sequence[int] = ()) -> None:
+    """Writes pixels in the format that the file's name says.
+
+    cv2.imwrite answers a full disk with False, and leaves the cut off file.
+
+    Args:
+        path: of the file, .png or .jpg.
+        pixels: (H, W) grey or depth, or (H, W, 3) BGR, as OpenCV encodes them.
+        options: of the encoder, cv2.IMWRITE_...
+
+    Raises:
+        OSError: if the file cannot be written; it holds the file's name.
+    """
+    _, content = cv2.imencode(path.suffix, pixels, options)
+    with naming_errors(path):
+        path.write_bytes(content.tobytes())
 
 
 def _jpeg_frame(content: bytes) -> tuple[int, int, int, int]:

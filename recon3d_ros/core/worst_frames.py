@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-
 from recon3d_ros.core.colors import Picture
 from recon3d_ros.core.error_picture import error_picture
 from recon3d_ros.core.evaluation import JudgedPixels, frame_score
+from recon3d_ros.core.image_files import write_image
 from recon3d_ros.core.metrics import WHOLE_RANGE, RangeTable, range_name
 from recon3d_ros.core.pipeline import DepthFrame
 
@@ -84,7 +83,6 @@ class WorstFrames:
         paths = []
         for worst in self.pictures():
             path = self._folder / f"{worst.rank:02d}_{worst.name}.jpg"
-            if not cv2.imwrite(str(path), worst.picture[..., ::-1]):
-                raise OSError(f"{path}: cannot be written")
+            write_image(path, worst.picture[..., ::-1])
             paths.append(path)
         return paths

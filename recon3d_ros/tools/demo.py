@@ -16,6 +16,7 @@ from recon3d_ros.bags.cameras import find_cameras
 from recon3d_ros.bags.reader import BagReader
 from recon3d_ros.bags.topics import CameraTopics
 from recon3d_ros.bags.writer import BagWriter
+from recon3d_ros.core.image_files import write_image
 from recon3d_ros.tools.bag_make import make_bag
 from recon3d_ros.tools.demo_report import frame_table, last_diagnostics, latency_table, read_frames, truth_table
 from recon3d_ros.tools.preview import preview_rows
@@ -104,4 +105,4 @@ def _write_preview(recording: Path, camera: CameraTopics, stamps: list[int], pat
     """Writes a picture of a few moments, spread evenly over the run."""
     moments = {stamps[i] for i in np.linspace(0, len(stamps) - 1, PREVIEW_MOMENTS + 2).astype(int)[1:-1]}
     frames = [frame for _, frame in read_frames(recording, camera.name, stamps=moments)]
-    cv2.imwrite(str(path), cv2.cvtColor(preview_rows(frames), cv2.COLOR_RGB2BGR))
+    write_image(path, cv2.cvtColor(preview_rows(frames), cv2.COLOR_RGB2BGR))

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from recon3d_ros.core.atomic_file import naming_errors
+
 
 def write_ply(path: Path, points: npt.NDArray[np.float32], colors: npt.NDArray[np.uint8], *, comment: str) -> None:
     """Writes a binary little-endian PLY file with x, y, z (float32) and red, green, blue (uint8).
@@ -37,4 +39,5 @@ def write_pcd(path: Path, points: npt.NDArray[np.float32], colors: npt.NDArray[n
 
 
 def _write(path: Path, header: list[str], content: bytes) -> None:
-    path.write_bytes("\n".join([*header, ""]).encode("ascii", "replace") + content)
+    with naming_errors(path):
+        path.write_bytes("\n".join([*header, ""]).encode("ascii", "replace") + content)

@@ -18,6 +18,7 @@ from recon3d_ros.bags.writer import BagWriter
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.cloud import RayTable, dense_points
 from recon3d_ros.core.encodings import encode_depth
+from recon3d_ros.core.image_files import write_image
 from recon3d_ros.core.pipeline import DepthFrame
 from recon3d_ros.tools.inputs import CameraFrame, InputError
 from recon3d_ros.tools.point_files import write_pcd, write_ply
@@ -88,7 +89,7 @@ class CameraOutput:
         self._moments.add(frame)
         self._write_calibration(frame.camera)
         name = f"{source.index:06d}"
-        cv2.imwrite(str(self._folder / "depth" / f"{name}.png"), encode_depth(frame.depth, "16UC1"), FAST_PNG)
+        write_image(self._folder / "depth" / f"{name}.png", encode_depth(frame.depth, "16UC1"), FAST_PNG)
         points = self._rays.points(frame.depth, frame.camera, stride=self._stride)
         colors = frame.image[:: self._stride, :: self._stride]
         if self._cloud != "none":
@@ -125,4 +126,4 @@ class CameraOutput:
     def write_preview(self) -> None:
         """Writes preview.png: image, depth and cloud from above for three moments."""
         picture = preview_rows(self._moments.spread(PREVIEW_ROWS))
-        cv2.imwrite(str(self._folder / "preview.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        write_image(self._folder / "preview.png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
