@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,17 @@ class LiveRun:
         self.arrived.setdefault(message.topic, {})[message.stamp_ns] = message.arrival
 
 
-def play(bag: Path, camera: CameraTopics, recording: BagWriter, *, model: str, rate: float, log: Path) -> LiveRun:
+def play(
+    bag: Path,
+    camera: CameraTopics,
+    recording: BagWriter,
+    *,
+    model: str,
+    rate: float,
+    log: Path,
+    parameters: Mapping[str, Any] | None = None,
+    watch: Callable[[int], AbstractContextManager[object]] | None = None,
+) -> LiveRun:
     """Plays a bag through a depth node and records what it publishes.
 
     Args:
@@ -58,6 +69,8 @@ def play(bag: Path, camera: CameraTopics, recording: BagWriter, *, model: str, r
         model: the node's model file; "" for the one that ships with the package.
         rate: times the bag's own pace.
         log: the file that takes the node's output.
+        parameters: more parameters of the node.
+        watch: given the node's process id, a context that holds while the bag is played.
 
     Raises:
         ChildProcessError: if the node ends; the message holds its last words.
@@ -78,7 +91,7 @@ def play(bag: Path, camera: CameraTopics, recording: BagWriter, *, model: str, r
         spinner.start()
         with (
             BagReplay(node, bag, rate=rate) as replay,
-            NodeProcess(_parameters(camera, model), log=log) as process,
+            NodeProcess({**_parameters(camera, model), **(parameters or {})}, log=log) as process,
         ):
 
             def is_connected() -> bool:
@@ -89,8 +102,9 @@ def play(bag: Path, camera: CameraTopics, recording: BagWriter, *, model: str, r
 
             if not _wait_for(is_connected, START_SECONDS):
                 raise TimeoutError(f"the node did not connect within {START_SECONDS:.0f} s; see {log}")
-            run.skipped = replay.run(on_published=run.note_published).skipped
-            _wait_until_quiet(lambda: sum(len(run.arrived.get(topic, ())) for topic in outputs))
+            with watch(process.pid) if watch else nullcontext():
+                run.skipped = replay.run(on_published=run.note_published).skipped
+                _wait_until_quiet(lambda: sum(len(run.arrived.get(topic, ())) for topic in outputs))
     finally:
         rclpy.try_shutdown()
         spinner.join()
