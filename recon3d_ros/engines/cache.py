@@ -295,7 +295,7 @@ def _write_sidecar(path: Path, built: BuiltEngine, built_at: str) -> None:
             "size": len(built.plan),
             "sha256": hashlib.sha256(built.plan).hexdigest(),
             "built_at": built_at,
-            "build_seconds": round(built.build_seconds, 1),
+            "build_seconds": built.build_seconds,
             "proof": built.proof,
         },
     )

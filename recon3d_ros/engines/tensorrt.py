@@ -77,7 +77,8 @@ def build_engine(
         timing = plan.cache.read_blob(timing_name)
         engine, timing = _build(plan.api, graph, plan.key, timing, report)
         plan.cache.write_blob(timing_name, timing)
-        return plan.cache.store(BuiltEngine(engine, plan.key, None, time.perf_counter() - start))
+        seconds = round(time.perf_counter() - start, 3)
+        return plan.cache.store(BuiltEngine(engine, plan.key, None, seconds))
 
 
 def _build(
