@@ -132,6 +132,14 @@ def test_a_camera_that_looks_down_does_not_claim_a_free_view_that_it_does_not_ha
     assert np.nanmin(scan.ranges) == pytest.approx(1.5, abs=0.02)
 
 
+def test_a_camera_whose_image_reaches_behind_the_point_below_it_sees_around_itself() -> None:
+    scan = scan_of((-0.9, -0.1, 0.0, -0.6, 0.1, 1.0), T=mounting(0.0, 0.0, 5.0, pitch=82.0))
+    assert scan.angle_max - scan.angle_min == pytest.approx(2 * math.pi, abs=0.05)
+    hits = angles(scan)[np.isfinite(scan.ranges)]
+    assert np.nanmin(scan.ranges) == pytest.approx(0.6, abs=0.03)
+    assert (np.abs(np.abs(hits) - math.pi) < 0.3).all()
+
+
 def test_a_camera_that_looks_back_gives_a_scan_across_the_seam() -> None:
     T = mounting(-0.5, 0.0, 1.5, yaw=180.0)
     scan = scan_of((-9.0, -60.0, 0.0, -8.0, 60.0, 6.0), T=T)
