@@ -28,7 +28,7 @@ B, N = 2, 37
 
 
 def trained_like(config: PointNetConfig) -> PointNet:
-    """Returns a network whose transforms are not the identity and whose statistics are not those it starts with."""
+    """Returns a network whose transforms and statistics are not those it starts with."""
     torch.manual_seed(3)
     network = PointNet(config)
     for transform in (network.encoder.input_transform, network.encoder.feature_transform):
@@ -132,7 +132,7 @@ def test_the_losses_of_labels_by_name_are_those_by_hand() -> None:
 
 def test_every_loss_that_a_task_names_exists_and_has_a_weight() -> None:
     batch = {
-        "depth": torch.ones(2, 4, 6), "valid_mask": torch.ones(2, 4, 6, dtype=torch.bool), "K": torch.eye(3).repeat(2, 1, 1),
+        "depth": torch.ones(2, 4, 6), "valid_mask": torch.ones(2, 4, 6) > 0, "K": torch.eye(3).repeat(2, 1, 1),
         "points": torch.rand(2, 7, 3), "labels": torch.zeros(2, 5, dtype=torch.long),
     }  # fmt: skip
     outputs = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from training.models.image_to_points import ImageToPoints
@@ -63,27 +65,36 @@ def evaluate_labels(network: PointNet, folder: Path, *, limit: int = 0) -> dict[
 
     Args:
         network: What to judge.
-        folder: Of labelled clouds; see training.labels.open_labelled.
-        limit: Judge this many clouds; 0 takes each of the folder once.
+        folder: See training.labels.samples.labelled_clouds.
+        limit: Judge this many clouds, evenly chosen; 0 takes all.
 
     Raises:
         DatasetError: The folder holds no clouds, or a damaged one.
     """
-    from training.labels.samples import open_labelled
+    from training.labels.blocks import label_cloud
+    from training.labels.samples import StreetClouds, labelled_clouds
 
-    samples = open_labelled(folder, network.config, seed=0)
-    count = min(limit or len(samples), len(samples))
-    device = next(network.parameters()).device
+    clouds = labelled_clouds(folder, network.config)
+    scores_of = point_scores(network)
     C = len(network.config.labels)
     confusion = np.zeros((C, C), np.int64)
-    for number in range(count):
-        sample = samples[number]
-        with torch.inference_mode():
-            logits, _ = network(sample["points"][None].to(device))
-        found, truth = logits[0].argmax(dim=-1).cpu().numpy().ravel(), sample["labels"].numpy().ravel()
-        known = truth >= 0
-        confusion += np.bincount(truth[known] * C + found[known], minlength=C * C).reshape(C, C)
+    for index in np.linspace(0, len(clouds) - 1, min(limit or len(clouds), len(clouds))).round().astype(int):
+        points, truth = clouds[int(index)]
+        whole = isinstance(clouds, StreetClouds)
+        found = label_cloud(points, scores_of) if whole else scores_of(points).argmax(axis=-1)
+        confusion += np.bincount(np.ravel(truth * C + found), minlength=C * C).reshape(C, C)
     return label_metrics(confusion, network.config.labels)
+
+
+def point_scores(network: PointNet) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    """Returns a function from points (N, 3) to scores, (N, C) or (C,), of a network where its weights are."""
+    device = next(network.parameters()).device
+
+    @torch.inference_mode()
+    def scores_of(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return network(torch.from_numpy(points)[None].to(device))[0][0].cpu().numpy()
+
+    return scores_of
 
 
 def label_metrics(confusion: np.ndarray, labels: tuple[str, ...]) -> dict[str, float]:

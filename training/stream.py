@@ -92,12 +92,12 @@ def shape_source(name: str, weight: int) -> Source:
 
 
 def label_source(name: str, weight: int, network: PointNetConfig) -> Source:
-    """Returns labelled clouds as a source: `live`, of rendered streets, or those of a folder."""
+    """Returns the labelled clouds of a folder as a source; see training.labels."""
 
     def open_samples(*, width: int, height: int, seed: int) -> NumberedSamples:
-        from training.labels.samples import open_labelled  # as above
+        from training.labels.samples import LabelSamples, labelled_clouds  # as above
 
-        return open_labelled(None if name == LIVE else Path(name), network, seed=seed)
+        return LabelSamples(labelled_clouds(Path(name), network), points=network.points, seed=seed)
 
     return Source(open_samples, weight)
 

@@ -33,6 +33,18 @@ class Material(IntEnum):
     WOOD = 15
 
 
+class Sort(IntEnum):
+    """What a thing is, for whom labels points."""
+
+    OTHER = 0
+    GROUND = 1
+    BUILDING = 2
+    VEGETATION = 3
+    POLE = 4
+    PERSON = 5
+    VEHICLE = 6
+
+
 @dataclass(frozen=True)
 class Mesh:
     """Triangles that share no vertex, so that every corner has its own normal and texture coordinate.
@@ -44,6 +56,7 @@ class Mesh:
         material: (T,) uint8 Material.
         colour: (T, 3) float32 linear albedo.
         params: (T, 4) float32 numbers for the material's texture.
+        sort: (T,) uint8 Sort.
     """
 
     points: Array
@@ -52,6 +65,7 @@ class Mesh:
     material: npt.NDArray[np.uint8]
     colour: Array
     params: Array
+    sort: npt.NDArray[np.uint8]
 
 
 def dot(a: Array, b: Array) -> Array:
@@ -86,6 +100,7 @@ def from_triangles(
         np.full(T, material, np.uint8),
         np.broadcast_to(np.asarray(colour, np.float32), (T, 3)),
         np.broadcast_to(np.asarray(params, np.float32), (T, 4)),
+        np.full(T, Sort.OTHER, np.uint8),
     )
 
 
@@ -152,6 +167,7 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
         np.concatenate([m.material for m in meshes]),
         np.concatenate([m.colour for m in meshes]),
         np.concatenate([m.params for m in meshes]),
+        np.concatenate([m.sort for m in meshes]),
     )
 
 
@@ -169,3 +185,8 @@ def tint(mesh: Mesh, material: Material, colour: Sequence[float] | Array) -> Mes
     """Returns the mesh with every triangle of one material in another colour."""
     mask = (mesh.material == material)[:, None]
     return replace(mesh, colour=np.where(mask, np.asarray(colour, np.float32), mesh.colour))
+
+
+def named(mesh: Mesh, sort: Sort) -> Mesh:
+    """Returns the mesh with every triangle of one sort."""
+    return replace(mesh, sort=np.full(len(mesh.sort), sort, np.uint8))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from training.render import buildings, furniture, vegetation, vehicles
+from training.render.mesh import Sort, named
 from training.render.site import Site
 from training.render.stock import pick
 
@@ -26,7 +27,8 @@ def _lots(site: Site, side: int, kind: str) -> None:
         if not crossed and rng.uniform() < density:
             front = sign * (edge + setback + rng.uniform(0, 1.5))
             turn = 0.0 if sign > 0 else np.pi
-            built = site.put(mesh, centre, front, turn=turn, margin=-0.6) is not None
+            house = named(mesh, Sort.BUILDING)
+            built = site.put(house, centre, front, turn=turn, margin=-0.6) is not None
             if built and site.stock.fronts and rng.uniform() < 0.2:
                 panel, away = pick(site.stock.fronts, rng), front - sign * 0.06
                 site.put(panel, centre, away, turn=turn, scale=min(1.0, width / 13), margin=None)
@@ -50,7 +52,7 @@ def _lots(site: Site, side: int, kind: str) -> None:
 def _divider(site: Site, choice: float, s: float, lateral: float, length: float) -> None:
     """Puts a hedge, wall or fence along the street."""
     if choice < 0.3:
-        mesh = vegetation.hedge(length, site.rng.uniform(0.6, 2.2), site.rng)
+        mesh = named(vegetation.hedge(length, site.rng.uniform(0.6, 2.2), site.rng), Sort.VEGETATION)
     elif choice < 0.55:
         mesh = buildings.wall(length, site.rng)
     elif choice < 0.8:
@@ -117,7 +119,8 @@ def fill_background(site: Site, kind: str) -> None:
                 site.put(wood, s, lateral, turn=turn, scale=scale, margin=None)
     towns = kind in ("city", "residential", "car_park") or rng.uniform() < 0.3
     for _ in range(int(rng.integers(4, 16)) if towns else 0):
-        mesh, _, _ = buildings.block(rng) if rng.uniform() < 0.6 else buildings.house(rng)
+        made, _, _ = buildings.block(rng) if rng.uniform() < 0.6 else buildings.house(rng)
+        mesh = named(made, Sort.BUILDING)
         lateral = rng.choice([-1, 1]) * rng.uniform(45, 130)
         scale = rng.uniform(1.0, 1.6)
         site.put(mesh, rng.uniform(-120, 420), lateral, turn=rng.uniform(0, 6.3), scale=scale, margin=2.0)
@@ -125,7 +128,7 @@ def fill_background(site: Site, kind: str) -> None:
         far = rng.uniform(320, 440)
         for lateral in np.arange(-90, 91, 24.0):
             wooded = kind not in ("city", "residential") or rng.uniform() < 0.5
-            mesh = pick(woods, rng) if wooded else buildings.block(rng)[0]
+            mesh = pick(woods, rng) if wooded else named(buildings.block(rng)[0], Sort.BUILDING)
             site.put(mesh, far + rng.uniform(-15, 15), lateral, turn=-np.pi / 2, margin=None)
 
 
@@ -133,7 +136,7 @@ def add_street_life(site: Site, kind: str) -> None:
     """Puts lamps, signs, signals, people, two-wheelers and small things."""
     rng, section = site.rng, site.section
     if kind != "country" or rng.uniform() < 0.3:
-        lamp, spacing = furniture.street_lamp(rng), rng.uniform(16, 40)
+        lamp, spacing = named(furniture.street_lamp(rng), Sort.POLE), rng.uniform(16, 40)
         for side in rng.permutation(2)[: rng.integers(1, 3)]:
             sign = 1 - 2 * side
             for s in np.arange(-120, 320, spacing):
@@ -151,7 +154,7 @@ def add_street_life(site: Site, kind: str) -> None:
     for centre, half in section.junctions:
         if rng.uniform() < 0.6:
             for sign in (1, -1):
-                light, turn = furniture.traffic_light(rng), 0.0 if sign > 0 else np.pi
+                light, turn = named(furniture.traffic_light(rng), Sort.POLE), 0.0 if sign > 0 else np.pi
                 site.put(light, centre - sign * (half + 1), -sign * (section.half_road + 0.5), turn=turn)
     if kind == "highway":
         return

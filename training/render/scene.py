@@ -8,7 +8,7 @@ import numpy as np
 
 from training.render import structures, traffic
 from training.render.lighting import Lighting, make_lighting
-from training.render.mesh import Array, Mesh, merge
+from training.render.mesh import Array, Mesh, Sort, merge, named
 from training.render.plans import random_kind, random_section, random_traffic
 from training.render.road import CrossSection, RoadPath, far_land, ground_mesh, make_path
 from training.render.road_paint import add_road_paint
@@ -68,6 +68,7 @@ def make_scene(
     site = Site(rng, path, section, make_stock(seed // SCENES_A_STOCK, folders))
     site.parts += [ground_mesh(path, section, rng), far_land(path, rng)]
     add_road_paint(site)
+    site.parts = [named(part, Sort.GROUND) for part in site.parts]
     structures.add_structures(site, kind)
     lanes = section.lanes
     if with_traffic:

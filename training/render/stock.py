@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from training.render import furniture, heavy, machines, people, vegetation, vehicles
-from training.render.mesh import Array, Mesh
+from training.render.mesh import Array, Mesh, Sort, named
 from training.render.meshes import load_meshes
 from training.render.pictures import billboard, load_pictures, picture_panel
 
@@ -36,7 +36,7 @@ class Stock:
         cars: cars and vans.
         heavy: lorries, buses and machines.
         trailers: what cars draw, its coupling at the origin.
-        cycles, riders: two-wheelers standing alone, and ridden.
+        cycles, riders: two-wheelers standing alone (vehicles by sort), and ridden (people).
         people: on foot.
         trees: mixed; street_trees: whose crowns leave 2.5 m clear; bushes.
         woods: strips of forest edge 24 m long.
@@ -73,22 +73,22 @@ def make_stock(number: int, folders: Folders = NO_FOLDERS) -> Stock:
     """Returns the stock of a number; scenes of SCENES_A_STOCK successive seeds share one."""
     rng = np.random.default_rng([number, 77])
 
-    def some(count: int, make: Callable[[np.random.Generator], Mesh]) -> tuple[Mesh, ...]:
-        return tuple(make(rng) for _ in range(count))
+    def some(count: int, make: Callable[[np.random.Generator], Mesh], sort: Sort = Sort.OTHER) -> tuple[Mesh, ...]:
+        return tuple(named(make(rng), sort) for _ in range(count))
 
     stock = Stock(
-        cars=some(40, vehicles.parked_vehicle),
-        heavy=some(36, heavy.heavy_vehicle),
-        trailers=some(5, machines.car_trailer),
-        cycles=some(5, lambda r: vehicles.two_wheeler(r, ridden=False)),
-        riders=some(8, lambda r: vehicles.two_wheeler(r, ridden=True)),
-        people=some(24, people.person),
-        trees=some(10, vegetation.tree) + some(4, vegetation.conifer),
-        street_trees=some(5, lambda r: vegetation.tree(r, clear=2.5)),
-        bushes=some(8, vegetation.bush),
-        woods=some(4, lambda r: vegetation.wood(24.0, r)),
+        cars=some(40, vehicles.parked_vehicle, Sort.VEHICLE),
+        heavy=some(36, heavy.heavy_vehicle, Sort.VEHICLE),
+        trailers=some(5, machines.car_trailer, Sort.VEHICLE),
+        cycles=some(5, lambda r: vehicles.two_wheeler(r, ridden=False), Sort.VEHICLE),
+        riders=some(8, lambda r: vehicles.two_wheeler(r, ridden=True), Sort.PERSON),
+        people=some(24, people.person, Sort.PERSON),
+        trees=some(10, vegetation.tree, Sort.VEGETATION) + some(4, vegetation.conifer, Sort.VEGETATION),
+        street_trees=some(5, lambda r: vegetation.tree(r, clear=2.5), Sort.VEGETATION),
+        bushes=some(8, vegetation.bush, Sort.VEGETATION),
+        woods=some(4, lambda r: vegetation.wood(24.0, r), Sort.VEGETATION),
         small_things=some(14, furniture.small_thing),
-        signs=some(14, furniture.sign),
+        signs=some(14, furniture.sign, Sort.POLE),
     )
     if folders.textures:
         stock = _with_pictures(stock, load_pictures(folders.textures), rng)
@@ -96,8 +96,8 @@ def make_stock(number: int, folders: Folders = NO_FOLDERS) -> Stock:
         own = load_meshes(folders.meshes)
         stock = replace(
             stock,
-            own_vehicles=own.vehicles,
-            people=stock.people + _as_many(own.people, stock.people),
+            own_vehicles=tuple(named(mesh, Sort.VEHICLE) for mesh in own.vehicles),
+            people=stock.people + tuple(named(mesh, Sort.PERSON) for mesh in _as_many(own.people, stock.people)),
             small_things=stock.small_things + _as_many(own.objects, stock.small_things),
         )
     return stock
@@ -113,7 +113,8 @@ def _with_pictures(stock: Stock, pictures: tuple[Array, ...], rng: np.random.Gen
     drawn = [pictures[k] for k in rng.integers(len(pictures), size=28)]
     return replace(
         stock,
-        heavy=stock.heavy + tuple(heavy.picture_lorry(rng, picture) for picture in drawn[:12]),
+        heavy=stock.heavy
+        + tuple(named(heavy.picture_lorry(rng, picture), Sort.VEHICLE) for picture in drawn[:12]),
         billboards=tuple(billboard(picture, rng) for picture in drawn[12:20]),
         fronts=tuple(picture_panel(p, (rng.uniform(4, 12), rng.uniform(3, 8)), rng) for p in drawn[20:]),
     )

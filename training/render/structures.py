@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from training.render import buildings, furniture, machines
-from training.render.mesh import Material, merge
+from training.render.mesh import Material, Sort, merge, named
 from training.render.site import Site
 from training.render.sweep import sweep, wall_along
 
@@ -28,7 +28,7 @@ def add_structures(site: Site, kind: str) -> None:
             if choice < 0.25 or choice > 0.85:
                 noise_wall(site, sign * (edge + 1.6))
         if rng.uniform() < 0.6:
-            gantry = furniture.gantry(2 * edge + 3, rng)
+            gantry = named(furniture.gantry(2 * edge + 3, rng), Sort.POLE)
             for s in rng.uniform(25, 260, rng.integers(1, 4)):
                 site.put(gantry, s, 0.0, margin=None)
     elif kind == "country" and rng.uniform() < 0.4:
@@ -126,6 +126,11 @@ def road_works(site: Site) -> None:
         lateral = sign * (section.half_road + (line - section.half_road) * taper)
         site.put(things[kind], s, lateral, turn=rng.normal(0, 0.04), tilted=True)
     for s in np.arange(start + 14, start + length - 4, rng.uniform(6, 14)):
-        thing = (machines.excavator, furniture.heap, furniture.crates)[rng.integers(3)](rng)
+        make, sort = (
+            (machines.excavator, Sort.VEHICLE),
+            (furniture.heap, Sort.OTHER),
+            (furniture.crates, Sort.OTHER),
+        )[rng.integers(3)]
+        thing = named(make(rng), sort)
         site.put(thing, s, sign * (line + rng.uniform(1.5, 3.5)), turn=rng.uniform(0, 6.3))
     site.put(furniture.work_sign(rng), start - 3, sign * section.half_road, turn=0.0 if sign < 0 else np.pi)
