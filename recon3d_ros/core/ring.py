@@ -31,6 +31,9 @@ class RingCamera:
         camera: of the image.
         camera_height: above the base, which lies on the ground, metres.
         points: (N, 3) the LiDAR's returns, metres, this camera's optical frame at its own stamp.
+        T_base_camera: (4, 4), p_base = T_base_camera @ p_optical.
+        T_map_base: (4, 4) of the vehicle at the camera's stamp.
+        stamp_ns: of the image; 0 where the calibration has no stamp_us.
     """
 
     name: str
@@ -38,6 +41,9 @@ class RingCamera:
     camera: CameraModel
     camera_height: float
     points: Points
+    T_base_camera: Pose
+    T_map_base: Pose
+    stamp_ns: int
 
 
 def is_ring(folder: Path) -> bool:
@@ -72,6 +78,9 @@ def load_ring(folder: Path) -> list[RingCamera]:
                 camera=_camera(sensor),
                 camera_height=float(sensor["sensor_in_base"]["translation_m"][2]),
                 points=transform(in_map, _T_sensor_map(sensor)),
+                T_base_camera=_pose(sensor, "sensor_in_base"),
+                T_map_base=_pose(sensor, "base_in_map"),
+                stamp_ns=round(float(sensor.get("stamp_us", 0)) * 1e3),
             )
             for name, sensor in sorted(sensors.items())
             if name != lidars[0]
@@ -104,11 +113,11 @@ def _image(folder: Path, name: str) -> Path:
 
 
 def _T_map_sensor(sensor: Mapping[str, Any]) -> Pose:
-    T_map_base, T_base_sensor = (
-        pose_matrix(sensor[name]["translation_m"], rotation_wxyz=sensor[name]["rotation_wxyz"])
-        for name in ("base_in_map", "sensor_in_base")
-    )
-    return np.asarray(T_map_base @ T_base_sensor, dtype=np.float64)
+    return np.asarray(_pose(sensor, "base_in_map") @ _pose(sensor, "sensor_in_base"), dtype=np.float64)
+
+
+def _pose(sensor: Mapping[str, Any], name: str) -> Pose:
+    return pose_matrix(sensor[name]["translation_m"], rotation_wxyz=sensor[name]["rotation_wxyz"])
 
 
 def _T_sensor_map(sensor: Mapping[str, Any]) -> Pose:

@@ -91,6 +91,12 @@ def parse_transforms(text: str) -> TransformTree:
     return TransformTree(parents)
 
 
+def transform_text(parent: str, child: str, T_parent_child: Pose) -> str:
+    """Returns a transform as parse_transforms reads it."""
+    numbers = (*T_parent_child[:3, 3], *quaternion_xyzw(T_parent_child[:3, :3]))
+    return f"{parent} {child} " + " ".join(f"{number:.9g}" for number in numbers)
+
+
 def numbers_of(text: str, *, what: str) -> list[float]:
     """Returns the finite numbers of a text, separated by spaces or commas; `what` names it in the error.
 

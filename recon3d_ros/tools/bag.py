@@ -8,14 +8,16 @@ from pathlib import Path
 
 from recon3d_ros.bags.reader import BagReader
 from recon3d_ros.bags.writer import STORAGES
+from recon3d_ros.core.ring import is_ring
 from recon3d_ros.tools.bag_make import make_bag
 from recon3d_ros.tools.inputs import InputOptions, add_input_arguments, input_options
+from recon3d_ros.tools.ring_bag import make_ring_bag
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds `bag make` and `bag info`."""
     commands = parser.add_subparsers(dest="bag_command", required=True, metavar="make | info")
-    make = commands.add_parser("make", help="turn a folder of images or a video into a rosbag2")
+    make = commands.add_parser("make", help="turn a folder of images, a video or a camera ring into a rosbag2")
     make.add_argument("input", type=Path, metavar="IMAGES|VIDEO")
     make.add_argument("-o", "--output", type=Path, required=True, metavar="BAG", help="folder to make")
     add_input_arguments(make)
@@ -25,6 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument(
         "--start-stamp", type=float, metavar="SECONDS", default=InputOptions.start_stamp_ns / 1e9,
         help="stamp of the first frame (default: %(default).0f)",
+    )  # fmt: skip
+    make.add_argument(
+        "--repeat", type=int, metavar="N", default=1,
+        help="of a camera ring, which is one moment: how often it comes, twice a second (default: 1)",
     )  # fmt: skip
     info = commands.add_parser("info", help="topics, types, counts and rates of a bag, and whether it is damaged")
     info.add_argument("bag", type=Path, metavar="BAG")
@@ -36,6 +42,12 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _make(args: argparse.Namespace) -> int:
+    if is_ring(args.input):
+        counts = make_ring_bag(
+            args.input, args.output, repeat=args.repeat, compressed=args.compressed, storage=args.storage
+        )
+        print(f"{args.output}: " + ", ".join(f"{count} on {topic}" for topic, count in counts.items()))
+        return 0
     options = replace(input_options(args), camera_name=args.camera, start_stamp_ns=round(args.start_stamp * 1e9))
     source, counts = make_bag(args.input, args.output, options, compressed=args.compressed, storage=args.storage)
     for note in source.notes:
