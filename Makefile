@@ -1,13 +1,17 @@
 # make demo            sets up .venv and plays the bundled drive through the node over real ROS 2 topics
 # make demo BAG=path   the same with your own rosbag2
 # make test            sets up .venv and runs every check: ruff, mypy, pytest
+# make soak            the long form of the tests that try at random: 20,000 inputs of any content
+# make test-kilted     the ROS tests on the wheels of Kilted, in an environment of their own
+# make audit           known weaknesses of the pinned dependencies (needs the internet), and their licences
+# make docs            builds the documentation's site into build/site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 BAG ?=
 
-.PHONY: demo test clean
+.PHONY: demo test soak test-kilted audit docs clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/recon3d demo -o demo $(if $(BAG),--bag "$(BAG)")
@@ -17,6 +21,30 @@ test: $(VENV)/.development
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/.development
+	FUZZ_INPUTS=20000 $(BIN)/python -m pytest test/test_fuzz_messages.py test/test_fuzz_files.py
+
+test-kilted: $(VENV)/kilted/.installed
+	$(VENV)/kilted/bin/python -m pytest -p no:cacheprovider test/test_ros_*.py test/test_rviz.py
+
+# Without --strict pip-audit passes what it cannot look up.
+audit: $(VENV)/audit/.installed $(VENV)/.development
+	$(BIN)/python -m pytest -q test/test_security.py -k "licence or pin"
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off \
+	  -r requirements/runtime.txt -r requirements/training.txt
+
+docs: $(VENV)/docs/.installed
+	$(VENV)/docs/bin/mkdocs build --strict
+
+# Environments of their own: one holds one ROS distribution, and what audits or documents must not change what is tested.
+$(VENV)/kilted/.installed: requirements/runtime.txt requirements/ros-kilted.txt
+$(VENV)/audit/.installed: requirements/audit.txt
+$(VENV)/docs/.installed: requirements/docs.txt
+$(VENV)/%/.installed: $(VENV)/.python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -q --disable-pip-version-check $(addprefix -r ,$(filter %.txt,$^))
+	@touch $@
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import platform, sys; (3, 10) <= sys.version_info[:2] <= (3, 13) and platform.machine() == "x86_64" or sys.exit(f"make: this is Python {platform.python_version()} on {platform.machine()}; the ROS 2 wheels need CPython 3.10-3.13 on x86_64. Choose another with: make PYTHON=python3.11 ...")'

@@ -19,6 +19,8 @@ COMMANDS = {
     "view": "image, depth, cloud, scale and timing of a recording on one time line, in rerun's viewer",
     "mesh": "fuse depth with poses, or a drive through the network, into a mesh",
     "engine": "build, prove, list and clear the TensorRT engines of a model",
+    "policy": "the SROS 2 policy of the node with a vehicle's own parameters",
+    "bench": "the network in each run time side by side, and the live node under load",
     "import": "make a public depth network's ONNX file keep this package's one-file contract",
 }
 
@@ -71,7 +73,7 @@ def _reason(error: Exception) -> str:
     from recon3d_ros.core.camera import CameraError
     from recon3d_ros.core.drive import DriveError
     from recon3d_ros.core.encodings import EncodingError
-    from recon3d_ros.core.fusion import FusionError
+    from recon3d_ros.core.fusion_settings import FusionError
     from recon3d_ros.core.lidar import LidarError
     from recon3d_ros.core.mesh_files import MeshFileError
     from recon3d_ros.core.model import ModelError
