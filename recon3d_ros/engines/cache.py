@@ -119,6 +119,10 @@ class CacheMiss(Exception):
     """An engine that is absent, or is not trusted; its text says why, in a line."""
 
 
+class UntrustedEngine(CacheMiss):
+    """An engine file that is there, and is damaged, foreign or changed."""
+
+
 class EngineCache:
     """A folder of built engines: `<stem>.engine`, its sidecar `<stem>.json`, and blobs that only save time.
 
@@ -134,7 +138,8 @@ class EngineCache:
         """Returns the engine of a key, and marks it as used.
 
         Raises:
-            CacheMiss: it is absent, truncated, foreign or changed.
+            CacheMiss: it is absent.
+            UntrustedEngine: it is truncated, foreign or changed.
         """
         path = self.folder / f"{key.stem}.engine"
         if not path.is_file():
@@ -143,13 +148,13 @@ class EngineCache:
             entry = read_entry(path)
             plan = path.read_bytes()
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CacheMiss(f"{path.name} has no sidecar that can be read ({error})") from error
+            raise UntrustedEngine(f"{path.name} has no sidecar that can be read ({error})") from error
         if entry.key != key:
-            raise CacheMiss(f"{path.name} is of {_differences(entry.key, key)}")
+            raise UntrustedEngine(f"{path.name} is of {_differences(entry.key, key)}")
         if len(plan) != entry.size:
-            raise CacheMiss(f"{path.name} is truncated: {len(plan)} bytes, its sidecar says {entry.size}")
+            raise UntrustedEngine(f"{path.name} is truncated: {len(plan)} bytes, its sidecar says {entry.size}")
         if hashlib.sha256(plan).hexdigest() != entry.sha256:
-            raise CacheMiss(f"{path.name} was changed after it was built: its sha256 is not its sidecar's")
+            raise UntrustedEngine(f"{path.name} was changed after it was built: its sha256 is not its sidecar's")
         with contextlib.suppress(OSError):  # a read-only folder keeps no order of use
             os.utime(path)
         return BuiltEngine(plan, key, path, entry.build_seconds, entry.proof)

@@ -16,7 +16,15 @@ import numpy.typing as npt
 from recon3d_ros.core.model import ModelInfo, read_model_info
 from recon3d_ros.core.pipeline import Prediction
 from recon3d_ros.engines.base import EngineError, EngineOptions, check_batch, default_model_path
-from recon3d_ros.engines.cache import BuiltEngine, CacheMiss, EngineCache, EngineKey, GpuFacts, record_proof
+from recon3d_ros.engines.cache import (
+    BuiltEngine,
+    CacheMiss,
+    EngineCache,
+    EngineKey,
+    GpuFacts,
+    UntrustedEngine,
+    record_proof,
+)
 from recon3d_ros.engines.convert import REVISION, calibration_digest, convert_model
 from recon3d_ros.engines.cuda import Cuda
 from recon3d_ros.engines.tensorrt_api import OutOfMemory, Progress, TensorRtApi
@@ -37,7 +45,8 @@ def cached_engine(model: Path | str, options: EngineOptions) -> BuiltEngine | No
     try:
         return plan.cache.load(plan.key)
     except CacheMiss as miss:
-        log.info(f"engine cache: {miss}; {options.backend} {options.precision} is built")
+        level = logging.WARNING if isinstance(miss, UntrustedEngine) else logging.INFO
+        log.log(level, f"engine cache: {miss}; {options.backend} {options.precision} is to be built")
         return None
 
 
@@ -236,7 +245,10 @@ class TensorRtEngine:
     def close(self) -> None:
         """Frees the GPU's memory; the engine cannot be used again."""
         with self._lock:
-            self._closer()
+            if self._closer.alive:
+                self._batches.clear()
+                del self._engine
+                self._closer()
 
     def _run(self, size: int) -> None:
         batch = self._batches[size]
