@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recon3d_ros.core.fusion import FusionError, Volume, import_open3d, to_uint8
+from recon3d_ros.core.fusion import Volume, import_open3d, to_uint8
+from recon3d_ros.core.fusion_settings import FusionError
 from recon3d_ros.core.mesh import Mesh
 
 MIN_TRIANGLES = 100  # a smaller part that hangs on nothing is a speck: about 7 x 7 voxels
@@ -50,7 +51,8 @@ def extract_mesh(
     if fill_holes > 0:
         # Without the clone its arrays lie in the memory of the mesh that is let go here (seen in Open3D 0.20).
         mesh = mesh.fill_holes(hole_size=fill_holes).clone()
-        kept = np.asarray(mesh.triangle.indices.numpy(), dtype=np.int32)
+        added = np.asarray(mesh.triangle.indices.numpy()[len(kept) :], dtype=np.int32)
+        kept = np.concatenate([kept, _facing_alike(added, kept)])
     used, rows = np.unique(kept, return_inverse=True)
     return Mesh(
         vertices=np.asarray(mesh.vertex.positions.numpy()[used], dtype=np.float32),
@@ -111,6 +113,29 @@ def _in_large_parts(mesh: Any, min_triangles: int, parts: int | None) -> npt.NDA
     if parts is not None:
         is_kept[np.argsort(-sizes, kind="stable")[parts:]] = False
     return np.asarray(is_kept[np.asarray(part_of)], dtype=np.bool_)
+
+
+def _facing_alike(added: npt.NDArray[np.int32], surface: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Returns triangles turned so that they run along the edges of a surface in the other direction.
+
+    Open3D's fill_holes turns each patch as it comes. All triangles of a patch face alike.
+    """
+    o3d = import_open3d()
+    if len(added) == 0:
+        return added
+    patches = o3d.geometry.TriangleMesh(
+        o3d.utility.Vector3dVector(np.zeros((int(added.max()) + 1, 3))), o3d.utility.Vector3iVector(added)
+    )
+    patch_of = np.asarray(patches.cluster_connected_triangles()[0])
+    is_wrong = np.isin(_directed_edges(added), _directed_edges(surface)).any(axis=1)
+    wrong_patches = np.unique(patch_of[is_wrong])
+    return np.where(np.isin(patch_of, wrong_patches)[:, None], added[:, ::-1], added)
+
+
+def _directed_edges(triangles: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Returns the (M, 3) edges of triangles as one number each, from their first vertex to their second."""
+    start = triangles.astype(np.int64)
+    return start << 32 | np.roll(start, -1, axis=1)
 
 
 def _unit(normals: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from recon3d_ros.core.fusion import (
+from recon3d_ros.core.fusion import Volume
+from recon3d_ros.core.fusion_settings import (
     BLOCK_BYTES,
     MESH_BLOCK_BYTES,
     FusionError,
     FusionSettings,
     PosedDepth,
-    Volume,
+    fits,
+    fitting_voxel,
     too_large,
 )
 
@@ -71,6 +73,16 @@ def make_plan(samples: Sequence[PosedDepth], *, frames: int, settings: FusionSet
     Raises:
         FusionError: if it does not fit, with a voxel that does.
     """
+    blocks = _expected_blocks(samples, frames, settings)
+    if not fits(settings, blocks):
+        larger = settings
+        while not fits(larger, needed := _expected_blocks(samples, frames, larger)):
+            larger = dataclasses.replace(larger, voxel=fitting_voxel(larger, needed))
+        raise too_large(settings, blocks, larger.voxel)
+    return Plan(blocks, blocks * (BLOCK_BYTES + MESH_BLOCK_BYTES))
+
+
+def _expected_blocks(samples: Sequence[PosedDepth], frames: int, settings: FusionSettings) -> int:
     probe = Volume(dataclasses.replace(settings, device="cpu"), expected_blocks=1)
     touched = [probe.touched_blocks(frame) for frame in samples]
     count = _distinct(touched)
@@ -82,11 +94,7 @@ def make_plan(samples: Sequence[PosedDepth], *, frames: int, settings: FusionSet
     growth = (
         math.log(count / half) / math.log(len(touched) / len(touched[::2])) if half and len(touched) > 1 else 1.0
     )
-    blocks = math.ceil(SPARE * count * (frames / len(touched)) ** min(max(growth, 0.0), 1.0))
-    memory_bytes = blocks * (BLOCK_BYTES + MESH_BLOCK_BYTES)
-    if memory_bytes > settings.memory_mb * 1e6:
-        raise too_large(settings, blocks)
-    return Plan(blocks, memory_bytes)
+    return int(SPARE * count * (frames / len(touched)) ** min(max(growth, 0.0), 1.0)) + 1
 
 
 def _distinct(touched: Sequence[npt.NDArray[np.int32]]) -> int:

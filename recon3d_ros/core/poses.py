@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,9 @@ def read_poses(path: Path) -> npt.NDArray[np.float64]:
 def _matrices(path: Path, *, is_list: bool = False) -> npt.NDArray[np.float64]:
     """Returns the (N, 3 or 4, 4) matrices of a file: one a line, or the whole file as one."""
     try:
-        values = np.loadtxt(path, dtype=np.float64, ndmin=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, of an empty file: it is refused below
+            values = np.loadtxt(path, dtype=np.float64, ndmin=2)
     except ValueError as error:
         raise PoseError(f"{path}: holds no table of numbers ({error}), expected camera poses") from error
     size = values.shape[1] if is_list else values.size

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from recon3d_ros.core.fusion import FusionError, FusionSettings, PosedDepth, Volume
+from recon3d_ros.core.fusion import Volume
 from recon3d_ros.core.fusion_mesh import MIN_TRIANGLES, extract_mesh, make_solid
 from recon3d_ros.core.fusion_plan import RANGE_IN_MEDIAN_DEPTHS, make_plan, median_depth, suggest_voxel
+from recon3d_ros.core.fusion_settings import FusionError, FusionSettings, PosedDepth
 from recon3d_ros.core.mesh import Edges, Mesh, count_edges
 from recon3d_ros.core.mesh_files import UNITS, check_suffix, write_mesh
 from recon3d_ros.core.poses import check_units, up_axis
@@ -148,7 +149,7 @@ def _options(args: argparse.Namespace) -> PosedOptions:
 
 
 def _plan(source: PosedSource, args: argparse.Namespace) -> tuple[FusionSettings, int, tuple[int, int]]:
-    """Looks at a few frames and says what will be done; returns the settings, the blocks and the axis that is up."""
+    """Looks at a few frames and says what will be done; returns settings, blocks, and the axis that is up."""
     print(source.description)
     for note in source.notes:
         print(f"note: {note}")
@@ -173,9 +174,9 @@ def _plan(source: PosedSource, args: argparse.Namespace) -> tuple[FusionSettings
     up = up_axis(poses)
     sign = "-" if up[1] < 0 else "+"
     print(
-        f"voxel {settings.voxel:g} m, depth up to {settings.max_depth:.1f} m, truncation {settings.truncation:g} m, "
-        f"up is {sign}{'xyz'[up[0]]}; about {plan.memory_bytes / 1e6:.0f} MB, at most {settings.memory_mb:.0f} MB, "
-        f"on {settings.device}"
+        f"voxel {settings.voxel:g} m, depth up to {settings.max_depth:.1f} m, band {settings.truncation:g} m; "
+        f"up {sign}{'xyz'[up[0]]}; about {plan.memory_bytes / 1e6:.0f} MB, at most {settings.memory_mb:.0f}, on "
+        f"{settings.device}"
     )
     return settings, plan.blocks, up
 

@@ -16,19 +16,18 @@ from recon3d_ros.bags.transforms import EgoMotion, read_ego_motion, read_transfo
 from recon3d_ros.core.camera import CameraError
 from recon3d_ros.core.camera_info import camera_from_info
 from recon3d_ros.core.encodings import EncodingError
-from recon3d_ros.core.fusion import PosedDepth
+from recon3d_ros.core.fusion_settings import PosedDepth
 from recon3d_ros.core.image_message import depth_of, image_of
 from recon3d_ros.core.lidar import Pose
 from recon3d_ros.core.preprocess import TO_RGB
 from recon3d_ros.tools.bag_input import BagSource
 from recon3d_ros.tools.inputs import CameraFrame, InputError
-from recon3d_ros.tools.posed_input import PosedOptions, PosedSource, Reading
+from recon3d_ros.tools.posed_input import PosedOptions, PosedSource, Reading, Unusable
 from recon3d_ros.tools.posed_network import NetworkFrames, mounting_of
 
 SLACK_NS = 100_000_000  # the motion is carried on so far before its first pose and after its last
 MAX_WAITING = 30  # messages that wait for depth or colour of the same stamp
 NO_COLOR = "no colour image of the depth's stamp"
-NO_POSE = "no pose: TF or odometry do not cover its stamp"
 
 
 def open_bag(path: Path, options: PosedOptions) -> PosedSource:
@@ -53,7 +52,7 @@ def open_bag(path: Path, options: PosedOptions) -> PosedSource:
         return DepthTopic(path, topics[0], poses, options)
     mounting = mounting_of(options.scale, options.camera_height)
 
-    def pose_of(frame: CameraFrame) -> Pose | None:
+    def pose_of(frame: CameraFrame) -> Pose:
         return poses.at(frame.stamp_ns, frame.frame_id)
 
     return NetworkFrames(lambda: BagSource(path, options.input), options.pipeline(), pose_of, mounting)
@@ -69,10 +68,11 @@ class BagPoses:
         with BagReader(path) as reader:
             self._transforms = read_transforms(reader)
 
-    def at(self, stamp_ns: int, frame_id: str) -> Pose | None:
-        """Returns T_world_frame (4, 4) at a stamp, or None where the motion does not cover it.
+    def at(self, stamp_ns: int, frame_id: str) -> Pose:
+        """Returns T_world_frame (4, 4) at a stamp.
 
         Raises:
+            Unusable: if the motion does not cover the stamp.
             InputError: if the bag does not say how the frame moved.
         """
         frame_id = frame_id.removeprefix("/")
@@ -80,23 +80,19 @@ class BagPoses:
             self._motions[frame_id] = self._find(frame_id)
         motion, T_body_frame = self._motions[frame_id]
         if not motion.trajectory.covers(stamp_ns, SLACK_NS):
-            return None
+            first, last = motion.trajectory.stamps_ns[[0, -1]] * 1e-9
+            raise Unusable(f"no pose: TF or odometry cover only {first:.2f} to {last:.2f} s")
         pose = motion.trajectory.pose(stamp_ns) @ T_body_frame
         pose[:3, 3] *= self._scale
         return np.asarray(pose, dtype=np.float64)
-
-    def covered(self) -> str:
-        """Returns the time that the motions cover, in words."""
-        spans = (motion.trajectory.stamps_ns for motion, _ in self._motions.values())
-        return ", ".join(f"{stamps[0] * 1e-9:.2f} to {stamps[-1] * 1e-9:.2f} s" for stamps in spans)
 
     def _find(self, frame_id: str) -> tuple[EgoMotion, Pose]:
         with BagReader(self._path) as reader:
             motion = read_ego_motion(reader, self._transforms, frame_id)
         if motion is None:
             raise InputError(
-                f"{self._path}: does not say how '{frame_id}' moved: expected nav_msgs/Odometry, or /tf from odom, "
-                "map or world, of a frame that /tf_static connects with it; record /tf, /tf_static and the odometry"
+                f"{self._path}: does not say how '{frame_id}' moved; expected nav_msgs/Odometry or /tf from "
+                "odom, map or world, of a frame that /tf_static connects with it: record these topics"
             )
         return motion, self._transforms.fixed.lookup(motion.frame, frame_id)
 
@@ -139,7 +135,7 @@ class DepthTopic:
                     (depths if message.topic == self._topic else colors)[stamp] = content
                     if stamp in depths and (stamp in colors or not self._color_topic):
                         yield self._frame(depths.pop(stamp), colors.pop(stamp, None), info)
-                except (BagError, CameraError, EncodingError, _NoPose) as error:
+                except (BagError, CameraError, EncodingError, Unusable) as error:
                     reading.skipped[str(error)] += 1
                 for waiting in (depths, colors):
                     if len(waiting) > MAX_WAITING:
@@ -151,8 +147,6 @@ class DepthTopic:
     def _frame(self, message: Any, color: Any, info: Any) -> PosedDepth:
         stamp = stamp_ns(message.header)
         pose = self._poses.at(stamp, message.header.frame_id)
-        if pose is None:
-            raise _NoPose(NO_POSE)
         depth = depth_of(message)
         if self._calibration is not None:
             camera = self._calibration.camera
@@ -168,10 +162,6 @@ class DepthTopic:
         return PosedDepth(
             scaled, camera, pose, None if color is None else _rgb(color), name=f"depth at {stamp} ns"
         )
-
-
-class _NoPose(Exception):
-    """A frame whose pose is not known."""
 
 
 def _depth_topics(reader: BagReader) -> list[str]:

@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.drive import IMAGE_SUFFIXES, load_drive
-from recon3d_ros.core.fusion import PosedDepth
+from recon3d_ros.core.fusion_settings import PosedDepth
 from recon3d_ros.core.poses import PoseError, read_pose, read_poses
 from recon3d_ros.tools.file_input import FolderSource
 from recon3d_ros.tools.inputs import CameraFrame, InputError
-from recon3d_ros.tools.posed_input import PosedOptions, PosedSource, Reading
+from recon3d_ros.tools.posed_input import PosedOptions, PosedSource, Reading, Unusable
 from recon3d_ros.tools.posed_network import NetworkFrames, mounting_of
 
 MILLIMETRE = 0.001
@@ -90,7 +90,7 @@ class DepthFolder:
                 pose = entry.pose if isinstance(entry.pose, np.ndarray) else self._read_pose(entry.pose)
                 depth = self._read_depth(entry.depth)
                 color = _read_color(entry.color) if entry.color is not None and self._has_color else None
-            except _Unusable as error:
+            except Unusable as error:
                 reading.skipped[str(error)] += 1
                 continue
             camera = self._camera.resized(width=depth.shape[1], height=depth.shape[0])
@@ -99,7 +99,7 @@ class DepthFolder:
     def _read_depth(self, path: Path) -> npt.NDArray[np.float32]:
         pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if pixels is None:
-            raise _Unusable(f"{path}: cannot be read, expected a 16-bit grey PNG")
+            raise Unusable(f"{path}: cannot be read, expected a 16-bit grey PNG")
         if pixels.dtype != np.uint16 or pixels.ndim != 2:
             raise InputError(f"{path}: is {pixels.dtype}{list(pixels.shape)}, expected a 16-bit grey PNG of depth")
         is_known = (pixels != 0) & (pixels != NOTHING)
@@ -108,14 +108,10 @@ class DepthFolder:
     def _read_pose(self, path: Path) -> npt.NDArray[np.float64]:
         try:
             if not np.isfinite(np.loadtxt(path)).all():
-                raise _Unusable("no pose: the tracking was lost")
+                raise Unusable("no pose: the tracking was lost")
         except (OSError, ValueError) as error:
             raise PoseError(f"{path}: holds no pose ({error})") from error
         return np.asarray(_scaled(read_pose(path)[None], self._pose_scale)[0], dtype=np.float64)
-
-
-class _Unusable(Exception):
-    """A frame that is left out, and why."""
 
 
 def _open_scene(path: Path, options: PosedOptions) -> DepthFolder:
@@ -173,5 +169,5 @@ def _scaled(poses: npt.NDArray[np.float64], scale: float) -> npt.NDArray[np.floa
 def _read_color(path: Path) -> npt.NDArray[np.uint8]:
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if pixels is None:
-        raise _Unusable(f"{path}: cannot be read")
+        raise Unusable(f"{path}: cannot be read")
     return np.asarray(pixels, dtype=np.uint8)

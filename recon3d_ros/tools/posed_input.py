@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Protocol
 
 from recon3d_ros.bags.reader import is_bag
-from recon3d_ros.core.fusion import PosedDepth
+from recon3d_ros.core.fusion_settings import PosedDepth
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.tools.inputs import InputError, InputOptions
+
+
+class Unusable(Exception):
+    """A frame that is left out, and why."""
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from recon3d_ros.core.fusion import PosedDepth
+from recon3d_ros.core.fusion_settings import PosedDepth
 from recon3d_ros.core.lidar import Pose
 from recon3d_ros.core.mounting import Mounting
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.core.scale import GroundScale, ModelScale, Scale, apply
 from recon3d_ros.tools.inputs import CameraFrame, FrameSource, InputError
-from recon3d_ros.tools.posed_input import Reading
+from recon3d_ros.tools.posed_input import Reading, Unusable
 
 SCALES = ("model", "ground")
-PoseOf = Callable[[CameraFrame], Pose | None]
+PoseOf = Callable[[CameraFrame], Pose]
 
 
 class NetworkFrames:
@@ -22,7 +22,7 @@ class NetworkFrames:
     Args:
         open_images: opens the recording anew for each reading.
         pipeline: the network.
-        pose_of: T_world_camera (4, 4) of an image, or None where it is not known.
+        pose_of: T_world_camera (4, 4) of an image; raises Unusable where it is not known.
         mounting: the depth is scaled until the road lies as far below the camera as this says; None leaves it.
     """
 
@@ -53,9 +53,10 @@ class NetworkFrames:
         for image in images:
             if wanted is not None and image.index not in wanted:
                 continue
-            pose = self._pose_of(image)
-            if pose is None:
-                reading.skipped["no pose: TF or odometry do not cover its stamp"] += 1
+            try:
+                pose = self._pose_of(image)
+            except Unusable as error:
+                reading.skipped[str(error)] += 1
                 continue
             frame = self._pipeline([image.image], [image.camera])[0]
             depth = apply(frame.depth, scale.update(frame, image.stamp_ns * 1e-9))
