@@ -38,11 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Plays, records, measures; returns 1 if no depth came out."""
     args.output.mkdir(parents=True, exist_ok=True)
-    bag = args.bag or _bundled_bag(args.output / "drive")
+    bag = args.bag or bundled_bag(args.output / "drive")
     chosen = (args.image_topic,) if args.image_topic else ()
     with BagReader(bag) as reader:
         camera = find_cameras(reader, chosen)[0]
-    _set_environment()
+    set_environment()
     # rclpy is imported only here, so that `recon3d --help` works without ROS.
     from recon3d_ros.ros.live_run import play
 
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _set_environment() -> None:
+def set_environment() -> None:
     """Keeps to this host and to a DDS domain of its own: the demo neither hears nor disturbs a vehicle."""
     from recon3d_ros.ros.node_process import use_ros_environment
 
@@ -77,7 +77,7 @@ def _set_environment() -> None:
     use_ros_environment()
 
 
-def _bundled_bag(path: Path) -> Path:
+def bundled_bag(path: Path) -> Path:
     """Returns a rosbag2 of the drive that ships with the package, made anew."""
     shutil.rmtree(path, ignore_errors=True)
     with resources.as_file(resources.files("recon3d_ros") / "demo_drive") as drive:
