@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -23,11 +24,13 @@ from recon3d_ros.ros.camera_port import CameraPort, FrameError, ReceivedImage
 from recon3d_ros.ros.diagnostics import CameraHealth, key_values
 from recon3d_ros.ros.engine_host import EngineHost, engine_options
 from recon3d_ros.ros.frame_publisher import FramePublisher
+from recon3d_ros.ros.lifecycle import refuse_impossible_transitions
 from recon3d_ros.ros.mailbox import Mailbox
 from recon3d_ros.ros.parameter_set import declare_parameters, result_of, with_changes
 from recon3d_ros.ros.parameters import DepthNodeParameters, ParameterError
 
 NODE_NAME = "recon3d_depth"
+HANG_CHECK_PERIOD = 0.2  # seconds
 
 
 class DepthNode(LifecycleNode):
@@ -42,6 +45,7 @@ class DepthNode(LifecycleNode):
 
     def __init__(self, **node_options: object) -> None:
         super().__init__(NODE_NAME, **node_options)
+        refuse_impossible_transitions(self)
         # Before the parameters, which may raise: Kilted's try_shutdown destroys every node, half-made ones too.
         self._ports: dict[str, CameraPort] = {}
         self._engine: EngineHost | None = None
@@ -49,6 +53,7 @@ class DepthNode(LifecycleNode):
         self._publisher: FramePublisher | None = None
         self._mailbox: Mailbox[ReceivedImage] = Mailbox()
         self._thread: threading.Thread | None = None
+        self._busy_since: float | None = None
         self._state = "unconfigured"
         self._failure = ""
         self._parameter_set = declare_parameters(self)
@@ -135,6 +140,14 @@ class DepthNode(LifecycleNode):
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
+    def hang(self) -> str:
+        """Returns what is wrong where a batch has taken longer than `inference_timeout`, else ""."""
+        since, limit = self._busy_since, self.parameters.inference_timeout
+        seconds = 0.0 if since is None else time.monotonic() - since
+        if not 0.0 < limit < seconds:
+            return ""
+        return f"inference has taken {seconds:.1f} s, inference_timeout is {limit:.1f} s: the engine hangs"
+
     def destroy_node(self) -> None:
         self._release()
         super().destroy_node()
@@ -152,6 +165,7 @@ class DepthNode(LifecycleNode):
         self, pipeline: DepthPipeline, publisher: FramePublisher, mailbox: Mailbox[ReceivedImage]
     ) -> None:
         while received := mailbox.take_all():
+            self._busy_since = time.monotonic()
             try:
                 self._infer(pipeline, publisher, received)
             except Exception as error:  # the thread must outlive any single batch
@@ -160,6 +174,8 @@ class DepthNode(LifecycleNode):
                 self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
                 for name in received:
                     self._reject(name, FrameError("failed", f"{type(error).__name__}: {error}"))
+            finally:
+                self._busy_since = None
 
     def _infer(
         self, pipeline: DepthPipeline, publisher: FramePublisher, received: dict[str, ReceivedImage]
@@ -267,6 +283,17 @@ class DepthNode(LifecycleNode):
         self._state = "unconfigured"
 
 
+def _end_if_inference_hangs(node: DepthNode) -> None:
+    """Ends the process with status 1 once the engine hangs, so that a supervisor starts it anew.
+
+    A thread that hangs in an engine's own code can be neither stopped nor joined; only its process can end.
+    """
+    while not (hang := node.hang()):
+        time.sleep(HANG_CHECK_PERIOD)
+    node.get_logger().fatal(f"{hang}; the node ends, to be started again (launch argument respawn:=true)")
+    os._exit(1)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the node until it is told to stop; returns 1 if it could not start."""
     node = None
@@ -279,6 +306,7 @@ def main(arguments: list[str] | None = None) -> int:
         node = DepthNode()
         if node.parameters.autostart and not node.start():
             return 1
+        threading.Thread(target=_end_if_inference_hangs, args=(node,), name="watchdog", daemon=True).start()
         rclpy.spin(node)
     except ParameterError as error:
         rclpy.logging.get_logger(NODE_NAME).fatal(str(error))

@@ -111,7 +111,7 @@ class CameraHealth:
             new_received, new_published = self.received - received, self.published - published
             new_dropped, new_rejected = self.dropped - dropped, rejected - refused
             elapsed = max(now - then, 1e-6)
-            level, message = self._judge(is_active, now, new_published, new_dropped, new_rejected)
+            level, message = self._judge(is_active, now, new_received, new_published, new_dropped, new_rejected)
             values = {
                 "received": self.received,
                 "published": self.published,
@@ -132,7 +132,7 @@ class CameraHealth:
         )
 
     def _judge(
-        self, is_active: bool, now: float, published: int, dropped: int, rejected: int
+        self, is_active: bool, now: float, received: int, published: int, dropped: int, rejected: int
     ) -> tuple[bytes, str]:
         if not is_active:
             return DiagnosticStatus.OK, "not active"
@@ -148,7 +148,9 @@ class CameraHealth:
             return DiagnosticStatus.WARN, "; ".join(self.conditions.values())
         if dropped:
             return DiagnosticStatus.WARN, f"{dropped} frames dropped: the camera is faster than the network"
-        return DiagnosticStatus.OK, "publishing" if published else "nobody subscribes"
+        if published:
+            return DiagnosticStatus.OK, "publishing"
+        return DiagnosticStatus.OK, "nobody subscribes" if received else "no image since the last report"
 
     def _latency_values(self) -> dict[str, str]:
         values = {}

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
@@ -204,6 +205,8 @@ class FramePublisher:
         conditions = dict(located.problems)
         if seen.estimate.is_held:
             conditions["scale"] = f"scale held at {seen.estimate.scale:.3f}: {seen.estimate.reason}"
+        if np.isnan(seen.frame.depth).all():
+            conditions["depth"] = "the depth of every pixel is invalid (NaN): does the network see anything?"
         camera.health.conditions = conditions
         for reason, message in located.problems.items():
             if camera.health.count_problem(reason):

@@ -53,25 +53,35 @@ def use_ros_environment() -> None:
 class NodeProcess:
     """A running depth node; leaving the context stops it with SIGINT, as Ctrl-C would."""
 
-    def __init__(self, parameters: Mapping[str, Any], *, log: Path) -> None:
+    def __init__(self, parameters: Mapping[str, Any], *, log: Path, program: Path | None = None) -> None:
         """Starts the node.
 
         Args:
             parameters: overrides by name.
             log: the file that takes its output.
+            program: a script that runs the node, where it is not to be the package's own.
         """
+        start = ["-m", "recon3d_ros.ros.depth_node"] if program is None else [str(program)]
         overrides = [word for name, value in parameters.items() for word in ("-p", f"{name}:={_yaml(value)}")]
         self._log = log.open("w")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "recon3d_ros.ros.depth_node", "--ros-args", *overrides],
+            [sys.executable, *start, "--ros-args", *overrides],
             env={**ros_environment(), **os.environ},
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def poll(self) -> int | None:
         """Returns the exit status, or None while the node runs."""
         return self._process.poll()
+
+    def send_signal(self, number: int) -> None:
+        """Sends the node a signal."""
+        self._process.send_signal(number)
 
     def stop(self) -> int:
         """Asks the node to stop and returns its exit status; kills it after STOP_SECONDS."""

@@ -85,6 +85,13 @@ class DepthNodeParameters:
     serve_while_building: bool = _parameter(
         False, "Answer with ONNX Runtime until the engine is built and proved; false rejects the frames till then."
     )
+    inference_timeout: float = _parameter(
+        10.0,
+        "Seconds that one batch may take; then the engine hangs, and the node ends with status 1. 0 for no limit.",
+        minimum=0.0,
+        maximum=3600.0,
+        live=True,
+    )
 
     cameras: tuple[str, ...] = _parameter(
         ("camera",), "Camera namespaces; each has its own topics, and frames that wait together form one batch."
