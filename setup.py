@@ -18,7 +18,7 @@ setup(
     maintainer=MAINTAINER.text,
     maintainer_email=MAINTAINER.get("email"),
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["models/*.onnx", "demo_drive/*.*", "demo_drive/*/*"]},
+    package_data={NAME: ["models/*.onnx", "models/SHA256SUMS", "demo_drive/*.*", "demo_drive/*/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),

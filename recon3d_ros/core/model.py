@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from recon3d_ros.core.model_list import LIST_NAME, listed_sha256
+
 ELEMENT_TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}
 METADATA_KEYS = (
     "name", "version", "is_metric", "min_depth", "max_depth", "sha256", "training_data", "licence", "author",
@@ -73,8 +75,9 @@ def read_model_info(path: Path | str) -> ModelInfo:
     """Returns what the model file says of itself, after checking it against the one-file contract.
 
     Raises:
-        ModelError: if the file is missing, empty, truncated, not ONNX, or differs from the contract; the message
-            names the file, what was found and what was expected.
+        ModelError: if the file is missing, empty, truncated, not ONNX, not the one that the list of checksums in
+            its folder names, or differs from the contract; the message names the file, what was found and what was
+            expected.
     """
     path = Path(path)
     try:
@@ -83,6 +86,7 @@ def read_model_info(path: Path | str) -> ModelInfo:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); give the path of a model file") from error
     if not data:
         raise ModelError(f"{path}: is empty; {REPAIR}")
+    _check_listed(path, data)
     try:
         graph, metadata = _read_model_proto(data)
         inputs, outputs = _read_graph_io(graph)
@@ -128,6 +132,19 @@ def read_metadata(path: Path | str) -> dict[str, str]:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); give the path of a model file") from error
     except (IndexError, ValueError) as error:
         raise ModelError(f"{path}: is not an ONNX file that can be used ({error}); {REPAIR}") from error
+
+
+def _check_listed(path: Path, data: bytes) -> None:
+    try:
+        listed = listed_sha256(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: the list of checksums in its folder cannot be used ({error})") from error
+    found = hashlib.sha256(data).hexdigest() if listed else ""
+    if listed != found:
+        raise ModelError(
+            f"{path}: its sha256 is {found[:12]}..., {LIST_NAME} in its folder says {listed[:12]}...; fetch the "
+            f"file again, or if it was changed on purpose write its new line: sha256sum {path.name}"
+        )
 
 
 def _check_tensors(path: Path, inputs: dict[str, TensorSpec], outputs: dict[str, TensorSpec]) -> None:
