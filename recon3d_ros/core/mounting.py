@@ -44,8 +44,8 @@ class Mounting:
         if not 0.0 < height <= MAX_HEIGHT:
             raise MountingError(
                 f"the camera is {height:g} m above the road, expected more than 0 and at most {MAX_HEIGHT:g}; "
-                "the transform is p_base = T_base_camera @ p_optical, with the base frame on the road (base_footprint, "
-                "not base_link at the axle): it may be inverted"
+                "the transform is p_base = T_base_camera @ p_optical, with the base frame on the road "
+                "(base_footprint, not base_link at the axle): it may be inverted"
             )
         object.__setattr__(self, "T_base_camera", matrix)
 
