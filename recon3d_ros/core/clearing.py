@@ -33,8 +33,9 @@ def clearing_points(
     Returns:
         (N, 3) float32 metres, optical frame.
     """
-    z = np.float32(max_range) / np.linalg.norm(rays, axis=-1)
-    points = rays[depth >= z] * z[depth >= z][:, None]
+    z = np.float32(max_range) / np.sqrt(np.einsum("hwc,hwc->hw", rays, rays))
+    is_free = depth >= z
+    points = rays[is_free] * z[is_free][:, None]
     if min_height < max_height:
         if T_base_camera is None:
             raise ValueError(
