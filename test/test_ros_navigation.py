@@ -11,19 +11,16 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install -r requirements/ros-jazzy.txt")
 pytest.importorskip("onnx", reason="onnx, which makes the model of these tests, is not installed")
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus
 from onnx_models import write_model
 from rclpy.parameter import Parameter
 from ros_harness import RosHarness
-from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
-from street_scene import CAMERA_HEIGHT, CX, CY, FRONT, FX, FY, HEIGHT, REAR, WALL, WIDTH, street_depth
+from street_scene import CAMERA_HEIGHT, CX, CY, FRONT, FX, FY, HEIGHT, REAR, WALL, WIDTH, Street, street_depth
 from street_scene import street_image as image_of
-from street_scene import street_info as info_of
 
 from recon3d_ros.ros.messages import depth_from_msg, points_from_msg, points_to_msg
-
-TYPES = {"depth/image_rect": Image, "scan": LaserScan, "scale": DiagnosticArray}
 
 
 @pytest.fixture(scope="module")
@@ -45,55 +42,6 @@ def drive(model: Path):
     yield start
     for harness in harnesses:
         harness.close()
-
-
-class Street:
-    """Cameras in the street before a live node, and what comes out of it."""
-
-    def __init__(self, harness: RosHarness, topics: tuple[str, ...]) -> None:
-        self.harness, self.node = harness, harness.node
-        names = self.node.parameters.cameras
-        self.images = {name: harness.publisher(f"/{name}/image_raw", Image) for name in names}
-        infos = {name: harness.publisher(f"/{name}/camera_info", CameraInfo) for name in names}
-        self.out = {topic: harness.collect(f"/{topic}", kind_of(topic)) for topic in topics}
-        self.diagnostics = harness.collect("/diagnostics", DiagnosticArray)
-        assert self.node.start()
-        inputs = [*self.images.values(), *infos.values()]
-        harness.wait_until_connected(inputs, [f"/{topic}" for topic in topics])
-        for name, publisher in infos.items():
-            publisher.publish(info_of(f"{name}_optical_frame"))
-        ports = self.node._ports.values()
-        harness.wait_for(lambda: all(port._calibration for port in ports), "the CameraInfo")
-
-    def send(self, camera: str = "front", **changes: Any) -> None:
-        self.images[camera].publish(image_of(f"{camera}_optical_frame", **changes))
-
-    def get(self, topic: str, count: int = 1) -> Any:
-        """Returns the newest message of a topic after `count` of them have come."""
-        messages = self.out[topic]
-        self.harness.wait_for(lambda: len(messages) >= count, f"{count} messages on {topic}; {self.said()}")
-        return messages[-1]
-
-    def said(self) -> list[str]:
-        return [status.message for status in self.diagnostics[-1].status] if self.diagnostics else []
-
-    def status(self, name: str = "front") -> DiagnosticStatus:
-        return next(s for s in self.diagnostics[-1].status if s.name == f"recon3d_depth: {name}")
-
-    def values(self, name: str = "front") -> dict[str, str]:
-        return {item.key: item.value for item in self.status(name).values}
-
-    def wait_for_value(self, key: str, value: str) -> None:
-        self.harness.wait_for(lambda: self.diagnostics and self.values().get(key) == value, f"{key}={value}")
-
-    def set(self, **changes: Any) -> None:
-        names = {name.replace("__", "."): value for name, value in changes.items()}
-        for result in self.node.set_parameters([Parameter(name, value=value) for name, value in names.items()]):
-            assert result.successful, result.reason
-
-
-def kind_of(topic: str) -> Any:
-    return next((kind for name, kind in TYPES.items() if topic.endswith(name)), PointCloud2)
 
 
 def test_a_scan_in_the_base_frame_has_the_wall_at_its_distance_in_every_beam(drive):

@@ -89,6 +89,7 @@ class CameraView:
         self._filter = CloudFilter(options.filters)
         self._scan = ScanMaker(options.scan)
         self._rays = RayTable()
+        self._label_rays = RayTable()
         self._all_rays: tuple[CameraModel, npt.NDArray[np.float32]] | None = None
 
     def set_options(self, options: ViewOptions) -> None:
@@ -173,8 +174,12 @@ class CameraView:
             plane = fit_ground(points, view.place.mounting).plane
         return nominal_plane(view.place.mounting) if plane is None else plane
 
-    def labels(self, points: npt.NDArray[np.float32], road: GroundPlane) -> npt.NDArray[np.uint8]:
-        """Returns what each of the (..., 3) points is: obstacles.GROUND, OBSTACLE or NEITHER."""
+    def labels(self, view: View, road: GroundPlane, *, stride: int) -> npt.NDArray[np.uint8]:
+        """Returns what each point of `cloud` is: obstacles.GROUND, OBSTACLE or NEITHER.
+
+        Judged with all points there are, not with those that a voxel grid or another filter has left.
+        """
+        points = self._label_rays.points(view.frame.depth, view.frame.camera, stride=stride)
         return split_ground(points, road, self.options.split)
 
     def clearing(self, view: View, T_base_camera: Pose) -> npt.NDArray[np.float32]:

@@ -87,7 +87,9 @@ class CameraOutputs:
             seen, colors=parameters.cloud_fields == "xyzrgb", stride=parameters.cloud_stride, organised=True
         )
         road = view.road(seen) if labels else None
-        return LabelledCloud(cloud, None if road is None else view.labels(cloud.points, road))
+        return LabelledCloud(
+            cloud, None if road is None else view.labels(seen, road, stride=parameters.cloud_stride)
+        )
 
     def publish_images(self, seen: View, header: Header, parameters: DepthNodeParameters) -> int:
         """Publishes what lies in the camera's own image and needs no transform; returns how many messages."""

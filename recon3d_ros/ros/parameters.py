@@ -275,7 +275,7 @@ class DepthNodeParameters:
     )
     scan_angle_increment: float = _parameter(
         SCAN.angle_increment,
-        "Radians between two beams; 0 takes the widest spacing of the image's columns.",
+        "Radians between two beams; 0 takes that of two columns at the image's centre.",
         minimum=0.0,
         maximum=0.9,
         live=True,

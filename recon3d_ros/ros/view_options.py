@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from recon3d_ros.core.camera_view import ViewOptions
-from recon3d_ros.core.cloud_filters import CloudFilterOptions, FilterError
-from recon3d_ros.core.masks import MaskError, Polygon, parse_polygon
+from recon3d_ros.core.cloud_filters import CloudFilterOptions
+from recon3d_ros.core.masks import Polygon, parse_polygon
 from recon3d_ros.core.obstacles import SplitOptions
-from recon3d_ros.core.scan import ScanError, ScanOptions
-from recon3d_ros.core.transforms import TransformError, numbers_of
+from recon3d_ros.core.scan import ScanOptions
+from recon3d_ros.core.transforms import numbers_of
 from recon3d_ros.ros.parameters import DepthNodeParameters, ParameterError
 
 
@@ -44,7 +44,7 @@ def view_options(parameters: DepthNodeParameters) -> ViewOptions:
                 angle_increment=parameters.scan_angle_increment,
             ),
         )
-    except (FilterError, MaskError, ScanError, TransformError) as error:
+    except ValueError as error:  # of filters, masks, scans, numbers: each says what was expected
         raise ParameterError(str(error)) from error
 
 
