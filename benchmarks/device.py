@@ -120,11 +120,11 @@ def measured_rates(device: torch.device, precision: str) -> dict[str, float]:
     dtype = torch.float16 if precision == "fp16" else torch.float32
     side = 8192 if device.type == "cuda" else 1024
     a = torch.randn(side, side, device=device, dtype=dtype)
-    product = timed(lambda: a @ a, device, 20)["median_ms"] * 1e-3
+    product = timed(lambda: a @ a, device, 10)["median_ms"] * 1e-3
     size = (1 << 30) if device.type == "cuda" else (1 << 27)
     source = torch.empty(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    copying = timed(lambda: target.copy_(source), device, 20)["median_ms"] * 1e-3
+    copying = timed(lambda: target.copy_(source), device, 10)["median_ms"] * 1e-3
     return {"operations_per_second": 2 * side**3 / product, "bytes_per_second": 2 * size / copying}
 
 
