@@ -35,7 +35,7 @@ audit: $(VENV)/audit/.installed $(VENV)/.development
 	  -r requirements/runtime.txt -r requirements/training.txt
 
 docs: $(VENV)/docs/.installed
-	$(VENV)/docs/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict
 
 # Environments of their own: one holds one ROS distribution, and what audits or documents must not change what is tested.
 $(VENV)/kilted/.installed: requirements/runtime.txt requirements/ros-kilted.txt

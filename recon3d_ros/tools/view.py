@@ -95,8 +95,8 @@ def shown_frames(source: FrameSource, pipeline: DepthPipeline, mounting: Mountin
         [frame] = pipeline([raw.image], [raw.camera])
         scale = scales.setdefault(raw.camera_name, GroundScale(mounting) if mounting else ModelScale())
         estimate = scale.update(frame, raw.stamp_ns * 1e-9)
-        figures = {"scale": estimate.scale, "held": float(estimate.is_held)}
-        if estimate.measured is not None:
+        figures = {"scale": estimate.scale}
+        if estimate.measured is not None:  # a gap in its line shows where the scale is held
             figures["single_frame"] = estimate.measured
         yield ShownFrame(
             camera_name=raw.camera_name,
