@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 from road_scenes import mounting, road_depth
 
+import recon3d_ros
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.cloud import RayTable
 from recon3d_ros.core.cloud_filters import CloudFilter, CloudFilterOptions, FilterError
+from recon3d_ros.core.drive import load_drive
 from recon3d_ros.core.edges import flying_pixels
 from recon3d_ros.core.masks import MaskError
 from recon3d_ros.core.preprocess import Rectifier
@@ -108,6 +112,24 @@ def test_an_object_that_fades_into_the_sky_keeps_its_own_depth_only() -> None:
     removed = flying_pixels(depth, 0.1)
     assert removed[:40, 50:53].all()
     assert not removed[:40, :50].any()
+
+
+def test_on_a_street_whose_exact_depth_is_smeared_what_flies_goes_and_surfaces_stay() -> None:
+    drive = load_drive(Path(recon3d_ros.__file__).parent / "demo_drive")
+    depth_mm = drive.depth_mm(drive.images[30])
+    assert depth_mm is not None
+    exact = np.where(depth_mm > 0, depth_mm / 1000, inf).astype(np.float32)
+    smeared = 1 / np.maximum(cv2.GaussianBlur(1 / exact, (0, 0), 2.0), np.float32(1e-6))
+    smeared[smeared > 60] = inf
+    # Flying: no surface within 13x13 pixels, which the blur reaches over, is within 10 % of it.
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(exact, 6, mode="edge"), (13, 13))
+    is_point = np.isfinite(smeared)
+    is_near = np.abs(windows / np.where(is_point, smeared, 1)[..., None, None] - 1) < 0.1
+    flies = is_point & ~is_near.any(axis=(-2, -1))
+    removed = flying_pixels(smeared, 0.15)
+    assert flies.sum() > 500
+    assert removed[flies].mean() > 0.85
+    assert removed[is_point & ~flies].mean() < 0.1
 
 
 def test_unknown_neighbours_accuse_no_pixel() -> None:
@@ -253,7 +275,7 @@ def test_a_frame_without_a_point_gives_an_empty_cloud() -> None:
 
 
 def test_a_height_band_without_a_mounting_is_refused() -> None:
-    with pytest.raises(FilterError, match="base frame"):
+    with pytest.raises(FilterError, match="T_base_camera is not known"):
         CloudFilter(CloudFilterOptions(max_height=2.0)).cloud(random_depth(), CAMERA)
 
 

@@ -128,7 +128,8 @@ class CloudFilter:
         self._rays: npt.NDArray[np.float32] = np.empty((0, 0, 3), dtype=np.float32)
         self._wanted = EVERYWHERE
         self._vehicle: Interval | None = None
-        if self.options.voxel_size or self.options.outlier_radius:
+        self._thins = bool(self.options.voxel_size or self.options.outlier_radius)
+        if self._thins:
             compile_now()
 
     def clean(
@@ -186,26 +187,27 @@ class CloudFilter:
         keep = self._wanted.contains(depth)
         if self._vehicle is not None:
             keep &= ~self._vehicle.contains(depth)
+        if organised and not self._thins:
+            return Cloud(self._rays * np.where(keep, depth, np.float32(np.nan))[..., None], colors)
         rows = np.flatnonzero(keep)
         points = self._rays.reshape(-1, 3).take(rows, axis=0) * depth[keep][:, None]
-        kept = self._thinned(points)
-        if kept is not None:
+        if self._thins:
+            kept = self._thinned(points)
             rows, points = rows[kept], points[kept]
-        if organised:
-            grid = np.full((*depth.shape, 3), np.nan, dtype=np.float32)
-            grid.reshape(-1, 3)[rows] = points
-            return Cloud(grid, colors)
-        return Cloud(points, None if colors is None else colors.reshape(-1, 3).take(rows, axis=0))
+        if not organised:
+            return Cloud(points, None if colors is None else colors.reshape(-1, 3).take(rows, axis=0))
+        grid = np.full((*depth.shape, 3), np.nan, dtype=np.float32)
+        grid.reshape(-1, 3)[rows] = points
+        return Cloud(grid, colors)
 
-    def _thinned(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.intp] | None:
-        """Returns which of the (N, 3) points the voxel grid and the outlier filter leave; None for all."""
-        options, kept = self.options, None
-        if options.voxel_size:
-            kept = np.flatnonzero(nearest_to_voxel_centres(points, options.voxel_size))
-        if options.outlier_radius:
-            left = points if kept is None else points.take(kept, axis=0)
-            are_many = has_neighbours(left, radius=options.outlier_radius, count=options.outlier_neighbours)
-            kept = np.flatnonzero(are_many) if kept is None else kept[are_many]
+    def _thinned(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+        """Returns which of the (N, 3) points the voxel grid and the outlier filter leave."""
+        kept = np.arange(len(points))
+        if self.options.voxel_size:
+            kept = np.flatnonzero(nearest_to_voxel_centres(points, self.options.voxel_size))
+        if self.options.outlier_radius:
+            radius, count = self.options.outlier_radius, self.options.outlier_neighbours
+            kept = kept[has_neighbours(points.take(kept, axis=0), radius=radius, count=count)]
         return kept
 
     def _ego_mask(self, rectifier: Rectifier) -> npt.NDArray[np.bool_]:
@@ -217,18 +219,24 @@ class CloudFilter:
     def _update_tables(self, camera: CameraModel, stride: int, T_base_camera: Pose | None) -> None:
         options = self.options
         if options.needs_base and T_base_camera is None:
-            raise FilterError("a height band or an ego box is set, but not where the camera is in the base frame")
+            raise FilterError(
+                "a height band or an ego box is set, and T_base_camera is not known: give the transform from the "
+                "camera to the base frame, or leave both filters off"
+            )
         mounting = b"" if T_base_camera is None or not options.needs_base else T_base_camera.tobytes()
-        if self._tables_of == (camera, stride, mounting):
+        key = (camera, stride, mounting)
+        if self._tables_of == key:
             return
-        rays = np.ascontiguousarray(camera.rays()[::stride, ::stride])
+        if self._tables_of is None or self._tables_of[:2] != key[:2]:
+            self._rays = np.ascontiguousarray(camera.rays()[::stride, ::stride])
         wanted, vehicle = EVERYWHERE, None
         if options.min_range or options.max_range:
             max_range = options.max_range or math.inf
-            wanted &= within_range(rays, min_range=options.min_range, max_range=max_range)
+            wanted &= within_range(self._rays, min_range=options.min_range, max_range=max_range)
         if T_base_camera is not None and options.min_height < options.max_height:
-            wanted &= within_band(rays, T_base_camera, axis=2, low=options.min_height, high=options.max_height)
+            wanted &= within_band(
+                self._rays, T_base_camera, axis=2, low=options.min_height, high=options.max_height
+            )
         if T_base_camera is not None and options.ego_box:
-            vehicle = within_box(rays, T_base_camera, options.ego_box[:3], options.ego_box[3:])
-        self._rays, self._wanted, self._vehicle = rays, wanted, vehicle
-        self._tables_of = (camera, stride, mounting)
+            vehicle = within_box(self._rays, T_base_camera, options.ego_box[:3], options.ego_box[3:])
+        self._wanted, self._vehicle, self._tables_of = wanted, vehicle, key

@@ -42,6 +42,24 @@ class Interval:
 EVERYWHERE = Interval(np.float32(0), np.float32(FARTHEST))
 
 
+def along(rays: Floats, direction: npt.NDArray[np.float64]) -> Floats:
+    """Returns how far each ray goes along a direction per metre of depth.
+
+    A pinhole camera's x is the same in a column and its y in a row, so that one sum a pixel is enough: a mounting
+    that changes with each frame costs little.
+
+    Args:
+        rays: (H, W, 3) at z = 1, optical frame.
+        direction: (3,) in the optical frame; a row of T_base_camera gives an axis of the base frame.
+
+    Returns:
+        (H, W) float32.
+    """
+    columns = rays[0, :, 0] * direction[0]
+    rows = rays[:, 0, 1] * direction[1] + direction[2]
+    return np.asarray(columns.astype(np.float32)[None, :] + rows.astype(np.float32)[:, None], dtype=np.float32)
+
+
 def within_range(rays: Floats, *, min_range: float, max_range: float) -> Interval:
     """Returns the depths at which points are between two distances from the camera.
 
@@ -49,8 +67,8 @@ def within_range(rays: Floats, *, min_range: float, max_range: float) -> Interva
         rays: (H, W, 3) at z = 1.
         min_range, max_range: metres along the ray.
     """
-    per_metre = 1.0 / np.linalg.norm(rays, axis=-1)
-    return _interval(per_metre * min_range, per_metre * max_range)
+    per_metre = 1 / np.sqrt(np.einsum("hwc,hwc->hw", rays, rays))
+    return Interval(np.float32(min_range) * per_metre, np.float32(min(max_range, FARTHEST)) * per_metre)
 
 
 def within_band(rays: Floats, T_base_camera: Pose, *, axis: int, low: float, high: float) -> Interval:
@@ -62,10 +80,12 @@ def within_band(rays: Floats, T_base_camera: Pose, *, axis: int, low: float, hig
         axis: 0, 1, 2 for x, y, z of the base frame; 2 is the height.
         low, high: metres.
     """
-    slope = rays.astype(np.float64) @ T_base_camera[axis, :3]
+    slope = along(rays, T_base_camera[axis, :3])
     slope[np.abs(slope) < 1e-12] = 1e-12  # a ray along the band is always inside or always outside
-    first, second = (low - T_base_camera[axis, 3]) / slope, (high - T_base_camera[axis, 3]) / slope
-    return _interval(np.minimum(first, second), np.maximum(first, second))
+    inverse = 1 / slope
+    start = T_base_camera[axis, 3]
+    first, second = np.float32(low - start) * inverse, np.float32(high - start) * inverse
+    return Interval(np.minimum(first, second), np.maximum(first, second))
 
 
 def within_box(rays: Floats, T_base_camera: Pose, low: tuple[float, ...], high: tuple[float, ...]) -> Interval:
@@ -80,8 +100,3 @@ def within_box(rays: Floats, T_base_camera: Pose, low: tuple[float, ...], high: 
     for axis in range(3):
         inside &= within_band(rays, T_base_camera, axis=axis, low=low[axis], high=high[axis])
     return inside
-
-
-def _interval(near: npt.NDArray[np.floating], far: npt.NDArray[np.floating]) -> Interval:
-    limits = (np.clip(bound, -FARTHEST, FARTHEST).astype(np.float32) for bound in (near, far))
-    return Interval(*limits)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recon3d_ros.core.camera import CameraModel
-from recon3d_ros.core.intervals import FARTHEST, Floats, Interval, Pose, within_band
+from recon3d_ros.core.intervals import Floats, Interval, Pose, along, within_band
 
 
 class ScanError(ValueError):
@@ -29,7 +29,7 @@ class ScanOptions:
     Attributes:
         min_height, max_height: of an obstacle, metres along z of the scan's frame.
         min_range, max_range: horizontal distances from the frame's origin, metres.
-        angle_increment: radians; 0 takes the widest spacing of the image's columns, so that none is empty.
+        angle_increment: radians; 0 takes that of two columns at the image's centre, 1 / fx.
 
     Raises:
         ScanError: if a value is out of its range.
@@ -109,8 +109,7 @@ class ScanMaker:
 
         is_obstacle = tables.obstacles.contains(depth)
         z = depth[is_obstacle]
-        x = tables.x[is_obstacle] * z + np.float32(T_scan_camera[0, 3])
-        y = tables.y[is_obstacle] * z + np.float32(T_scan_camera[1, 3])
+        x, y = tables.x[is_obstacle] * z + tables.start_x, tables.y[is_obstacle] * z + tables.start_y
         distance = np.hypot(x, y)
         is_within = (distance >= self.options.min_range) & (distance <= self.options.max_range)
         x, y, z, distance = x[is_within], y[is_within], z[is_within], distance[is_within]
@@ -134,8 +133,12 @@ class ScanMaker:
 class _Tables:
     """What of a scan depends on the camera, its mounting and the options alone.
 
+    Here the scan's frame is turned about z so that x points to where the camera looks: no azimuth is near the seam
+    at the back, whichever way that is.
+
     Attributes:
-        x, y: (H, W) float32, the point's horizontal place from the camera per metre of depth, scan frame.
+        x, y: (H, W) float32, the point's horizontal place from the camera per metre of depth.
+        start_x, start_y: the camera's place, metres.
         obstacles: depths at which a pixel's point is in the height band and not beyond max_range.
         beams, angle_min, angle_increment: of the scan.
         far_pixels: (M,) the pixels, numbered by rows, whose rays are within the band at max_range.
@@ -144,31 +147,33 @@ class _Tables:
     """
 
     def __init__(self, camera: CameraModel, T_scan_camera: Pose, options: ScanOptions) -> None:
-        rays = camera.rays()
-        directions = rays.astype(np.float64) @ T_scan_camera[:3, :3].T
-        start, forward = T_scan_camera[:3, 3], T_scan_camera[:3, 2]
-        if math.hypot(start[0], start[1]) >= options.max_range:
+        forward, start = T_scan_camera[:2, 2], T_scan_camera[:2, 3]
+        if math.hypot(*start) >= options.max_range:
             raise ScanError(
                 f"the camera is at x {start[0]:.1f}, y {start[1]:.1f} m in the scan's frame, beyond the scan's "
                 f"max_range of {options.max_range} m; check the frame and the transform"
             )
-        if math.hypot(forward[0], forward[1]) < 0.1:
+        if math.hypot(*forward) < 0.1:
             raise ScanError("the camera looks straight up or down; a scan needs one that looks to the side")
-        self.x, self.y = (directions[..., axis].astype(np.float32) for axis in (0, 1))
+        heading = math.atan2(forward[1], forward[0])
+        cos, sin = math.cos(heading), math.sin(heading)
+        turned = np.array([[cos, sin], [-sin, cos]]) @ T_scan_camera[:2]
+        rays = camera.rays()
+        self.x, self.y = along(rays, turned[0, :3]), along(rays, turned[1, :3])
+        self.start_x, self.start_y = np.float32(turned[0, 3]), np.float32(turned[1, 3])
         # A pixel is as wide as its column: half of it to either side, per metre of depth.
-        self._half_column = 0.499 / camera.fx * T_scan_camera[:2, 0]
-        self._middle = math.atan2(forward[1], forward[0])
+        self._half_column = (0.499 / camera.fx * turned[:, 0]).astype(np.float32)
 
-        ends = _circle_depths(directions, start, options.max_range)
-        band = within_band(rays, T_scan_camera, axis=2, low=options.min_height, high=options.max_height)
-        self.obstacles = band & Interval(np.float32(0), ends)
-        end_x, end_y = (start[axis] + directions[..., axis] * ends for axis in (0, 1))
-        azimuths = self._from_middle(np.arctan2(end_y, end_x))
-        self.angle_increment = options.angle_increment or float(np.abs(np.diff(azimuths, axis=1)).max())
+        ends = _circle_depths(self.x, self.y, turned[:, 3], options.max_range)
+        end_x, end_y = self.x * ends + self.start_x, self.y * ends + self.start_y
+        azimuths = np.arctan2(end_y, end_x)
+        self.angle_increment = options.angle_increment or 1.0 / camera.fx
         self._first = float(azimuths.min()) - self.angle_increment / 2
         self.beams = math.ceil((float(azimuths.max()) - self._first) / self.angle_increment)
-        self.angle_min = self._middle + float(azimuths.min())
+        self.angle_min = heading + float(azimuths.min())
 
+        band = within_band(rays, T_scan_camera, axis=2, low=options.min_height, high=options.max_height)
+        self.obstacles = band & Interval(np.float32(0), ends)
         pixels = np.flatnonzero(band.contains(ends))
         far = [values.reshape(-1)[pixels] for values in (end_x, end_y, ends)]
         index, beam = (np.concatenate(parts) for parts in zip(*self.beams_of(*far), strict=True))
@@ -179,38 +184,32 @@ class _Tables:
         """Returns the beams that pixels cover: pairs of numbers of points and their beams, together all of them.
 
         Args:
-            x, y: (N,) metres, the points in the scan's frame.
+            x, y: (N,) metres, the points in the turned frame.
             z: (N,) their depths.
         """
-        half_x, half_y = (np.float32(half) * z for half in self._half_column)
-        edges = [np.arctan2(y + side * half_y, x + side * half_x) for side in (-1, 1)]
-        numbers = [
-            np.floor((self._from_middle(e) - self._first) / self.angle_increment).astype(np.intp) for e in edges
-        ]
-        low, high = np.minimum(*numbers), np.maximum(*numbers)
+        half_x, half_y = (half * z for half in self._half_column)
+        sides = np.arctan2(y - half_y, x - half_x), np.arctan2(y + half_y, x + half_x)
+        per_beam, first = np.float32(1 / self.angle_increment), np.float32(self._first)
+        one, other = (np.floor((azimuth - first) * per_beam).astype(np.intp) for azimuth in sides)
+        low, high = np.minimum(one, other), np.maximum(one, other)
         pairs = []
         for step in range(int((high - low).max(initial=0)) + 1):
-            index = np.flatnonzero((low + step <= high) & (low + step >= 0) & (low + step < self.beams))
-            pairs.append((index, low[index] + step))
+            beam = low + step
+            index = np.flatnonzero((beam <= high) & (beam >= 0) & (beam < self.beams))
+            pairs.append((index, beam[index]))
         return pairs
 
-    def _from_middle(self, azimuths: Floats) -> Floats:
-        """Returns azimuths relative to the camera's own, -pi to pi: it may look across the seam at the back."""
-        return np.asarray((azimuths - self._middle + math.pi) % (2 * math.pi) - math.pi, dtype=np.float32)
 
-
-def _circle_depths(directions: npt.NDArray[np.float64], start: npt.NDArray[np.float64], radius: float) -> Floats:
+def _circle_depths(x: Floats, y: Floats, start: npt.NDArray[np.float64], radius: float) -> Floats:
     """Returns the (H, W) depths at which rays leave the circle around the origin in which they start.
 
     Args:
-        directions: (H, W, 3) of the rays per metre of depth.
-        start: (3,) where they start, less than the radius from the z axis.
+        x, y: (H, W) of the rays per metre of depth.
+        start: (2,) where they start, metres, less than the radius from the origin.
         radius: metres.
     """
-    a = (directions[..., :2] ** 2).sum(axis=-1)
-    half_b = directions[..., 0] * start[0] + directions[..., 1] * start[1]
-    c = start[0] ** 2 + start[1] ** 2 - radius**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        depths = (-half_b + np.sqrt(half_b**2 - a * c)) / a
-    depths = np.where(a > 0, depths, FARTHEST).clip(0, FARTHEST)
-    return np.asarray(depths, dtype=np.float32)
+    # |start + depth * (x, y)| = radius, a quadratic equation with one positive root.
+    a = np.maximum(x * x + y * y, np.float32(1e-12))  # a vertical ray leaves it far away
+    half_b = x * np.float32(start[0]) + y * np.float32(start[1])
+    c = np.float32(start[0] ** 2 + start[1] ** 2 - radius**2)
+    return np.asarray((np.sqrt(half_b * half_b - a * c) - half_b) / a, dtype=np.float32)
