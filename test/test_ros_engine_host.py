@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install -r requirements/ros-jazzy.txt")
 pytest.importorskip("onnx", reason="onnx, which makes the model of these tests, is not installed")
 
+from conv_models import write_conv_model
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from fake_engine import FakeEngine
 from lifecycle_msgs.srv import GetState
@@ -361,3 +362,52 @@ def test_a_builder_that_does_not_stop_is_left_behind_and_what_it_makes_never_ser
         lambda: not [t for t in threading.enumerate() if t.name == "engine"], "the builder to end"
     )
     assert not host.is_ready
+
+
+@pytest.fixture
+def trt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Our own engine, cache and proof over a TensorRT and a GPU that are fakes."""
+    from fake_cuda import FakeCuda
+    from fake_tensorrt import FakeTensorRt
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return FakeTensorRt(FakeCuda().install(monkeypatch), "tensorrt", "10.3.0").install(monkeypatch)
+
+
+@pytest.fixture
+def conv_model(tmp_path: Path) -> Path:
+    return write_conv_model(tmp_path / "conv.onnx", has_images=True)
+
+
+def test_the_whole_way_with_tensorrt_faked_builds_once_proves_and_starts_from_the_cache(trt, conv_model):
+    live = Drive(conv_model, cameras=["front", "rear"])
+    try:
+        live.start()
+        live.wait_for_serving("tensorrt fp16")
+        assert live.depth() > 0
+        assert live.node.trigger_deactivate() == live.node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+        assert live.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        live.wait_for_serving("tensorrt fp16")
+        live.wait_for_message("serving with tensorrt fp16", DiagnosticStatus.OK)
+        assert len(trt.builds) == 1
+    finally:
+        live.harness.close()
+
+
+def test_an_engine_whose_output_stays_zero_never_serves_and_is_not_built_again(trt, conv_model, monkeypatch):
+    monkeypatch.setattr("fake_tensorrt.Context._run", lambda context: None)
+    live = Drive(conv_model)
+    try:
+        live.start()
+        live.wait_for_serving("onnxruntime fp32")
+        assert "not finite and positive" in live.values()["refused.1"]
+        assert "tensorrt fp32 is not used" in live.values()["refused.2"]
+        assert len(trt.builds) == 2
+        live.node.trigger_deactivate()
+        live.node.trigger_cleanup()
+        live.node.trigger_configure()
+        live.wait_for_value("refused.1", "failed its check when it was built")
+        live.wait_for_serving("onnxruntime fp32")
+        assert len(trt.builds) == 2
+    finally:
+        live.harness.close()

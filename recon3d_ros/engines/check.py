@@ -37,8 +37,8 @@ class Limits:
 
 
 # Between what right engines and wrong ones show (benchmarks.proving; docs/results.md): 2.5 to 8 times the error of
-# the shipped network in that precision on a CPU, more in fp16 and fp32 because a GPU rounds more (fp16 sums,
-# TF32). int8 is so coarse that red and blue swapped would pass as int8; no finer precision lets that through.
+# the shipped network in that precision on a CPU. fp32 has room for TF32, which a run time may choose, and fp16 for
+# sums in fp16. int8 is so coarse that red and blue swapped would pass as int8; no finer precision lets it through.
 LIMITS = {
     "fp32": Limits(mean=0.002, p99=0.015, scale=0.002, repeat=0.001, confidence=0.002),
     "fp16": Limits(mean=0.004, p99=0.02, scale=0.004, repeat=0.002, confidence=0.004),
