@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from recon3d_ros.core.camera import CameraError, CameraModel
@@ -82,14 +83,17 @@ class CameraPort:
         # Written by the executor's thread and read by the inference thread, so always as one value.
         self._calibration: Calibration | CameraError | None = None
         self._last_stamp_ns = 0
+        self._last_number = 0
 
         image_type, suffix = (CompressedImage, "/compressed") if parameters.compressed else (Image, "")
         # The base topic is remapped before the transport's suffix is added, as image_transport does.
         image_topic = node.resolve_topic_name(topic_of(name, parameters.image_topic)) + suffix
         overrides = QoSOverridingOptions.with_default_policies()
+        # Humble's rclpy hands over no message info, so that there nobody counts what DDS loses.
+        receive = self._receive_numbered if hasattr(Subscription, "CallbackType") else self._receive_image
         self._subscriptions = [
             node.create_subscription(
-                image_type, image_topic, self._receive_image, sensor_qos(), qos_overriding_options=overrides
+                image_type, image_topic, receive, sensor_qos(), qos_overriding_options=overrides
             ),
             node.create_subscription(
                 CameraInfo,
@@ -135,6 +139,17 @@ class CameraPort:
                 "they must be the same optical frame",
             )
         return image, calibration.camera
+
+    def _receive_numbered(self, message: Image | CompressedImage, info: Mapping[str, int | None]) -> None:
+        """Counts the images that were published but never arrived, by the gap in the publisher's numbers."""
+        number = info.get("publication_sequence_number") or 0
+        missing = number - self._last_number - 1
+        if self._last_number > 0 and missing > 0:
+            # Each publisher has numbers of its own: where there are two on one topic, a gap says nothing.
+            if self._node.count_publishers(self._subscriptions[0].topic_name) == 1:
+                self.health.count_lost(missing)
+        self._last_number = number
+        self._receive_image(message)
 
     def _receive_image(self, message: Image | CompressedImage) -> None:
         self.health.count_received()

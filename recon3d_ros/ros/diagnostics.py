@@ -20,6 +20,7 @@ class CameraHealth:
 
     Attributes:
         received: images that arrived.
+        lost: images that were published and never arrived (counted from Jazzy on).
         published: frames of which at least one output was published.
         dropped: images replaced by a newer one before the network was free.
         unwanted: images that nobody's subscription asked for.
@@ -34,6 +35,7 @@ class CameraHealth:
         self.name = name
         self.stale_after = stale_after
         self.received = 0
+        self.lost = 0
         self.published = 0
         self.dropped = 0
         self.unwanted = 0
@@ -47,12 +49,17 @@ class CameraHealth:
         self._last_received = -float("inf")
         self._last_warning: dict[str, float] = {}
         self._last_error = ""
-        self._since = (time.monotonic(), 0, 0, 0, 0)
+        self._since = (time.monotonic(), 0, 0, 0, 0, 0)
 
     def count_received(self) -> None:
         with self._lock:
             self.received += 1
             self._last_received = time.monotonic()
+
+    def count_lost(self, number: int) -> None:
+        """Counts images that were published and never arrived."""
+        with self._lock:
+            self.lost += number
 
     def count_dropped(self) -> None:
         with self._lock:
@@ -106,14 +113,17 @@ class CameraHealth:
         with self._lock:
             now = time.monotonic()
             rejected = self.rejected.total()
-            then, received, published, dropped, refused = self._since
-            self._since = (now, self.received, self.published, self.dropped, rejected)
+            then, received, published, dropped, refused, lost = self._since
+            self._since = (now, self.received, self.published, self.dropped, rejected, self.lost)
             new_received, new_published = self.received - received, self.published - published
             new_dropped, new_rejected = self.dropped - dropped, rejected - refused
             elapsed = max(now - then, 1e-6)
-            level, message = self._judge(is_active, now, new_received, new_published, new_dropped, new_rejected)
+            level, message = self._judge(
+                is_active, now, new_received, new_published, new_dropped, new_rejected, self.lost - lost
+            )
             values = {
                 "received": self.received,
+                "lost": self.lost,
                 "published": self.published,
                 "dropped": self.dropped,
                 "unwanted": self.unwanted,
@@ -132,7 +142,7 @@ class CameraHealth:
         )
 
     def _judge(
-        self, is_active: bool, now: float, received: int, published: int, dropped: int, rejected: int
+        self, is_active: bool, now: float, received: int, published: int, dropped: int, rejected: int, lost: int
     ) -> tuple[bytes, str]:
         if not is_active:
             return DiagnosticStatus.OK, "not active"
@@ -146,6 +156,8 @@ class CameraHealth:
             return DiagnosticStatus.WARN, f"{rejected} frames rejected: {self._last_error}"
         if self.conditions:
             return DiagnosticStatus.WARN, "; ".join(self.conditions.values())
+        if lost:
+            return DiagnosticStatus.WARN, f"{lost} frames lost on their way here: does the camera use fastdds.xml?"
         if dropped:
             return DiagnosticStatus.WARN, f"{dropped} frames dropped: the camera is faster than the network"
         if published:
