@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recon3d_ros.core.cloud import RayTable
-from recon3d_ros.core.ground import GroundFit, fit_ground
+from recon3d_ros.core.ground import SLOWLY_VARYING, GroundFit, fit_ground
 from recon3d_ros.core.mounting import Mounting
 from recon3d_ros.core.pipeline import DepthFrame
 from recon3d_ros.core.scale_filter import ScaleFilter
@@ -25,7 +25,7 @@ SCALE_MODES = ("model", "ground", "lidar")
 
 @dataclass(frozen=True)
 class ScaleEstimate:
-    """How a frame's depth becomes metric: 1 / metric = 1 / (scale * depth) + offset.
+    """How a frame's depth becomes metric: metric = scale * depth.
 
     Attributes:
         scale: positive.
@@ -34,7 +34,6 @@ class ScaleEstimate:
         is_held: the frame brought no measurement: the scale is the last one.
         reason: why it is held, else "".
         measured: what this frame alone says, before the filter; None where it is held.
-        offset: 1/m; 0 except for an affine fit to a LiDAR.
     """
 
     scale: float
@@ -43,7 +42,6 @@ class ScaleEstimate:
     is_held: bool = False
     reason: str = ""
     measured: float | None = None
-    offset: float = 0.0
 
 
 class Scale(Protocol):
@@ -66,12 +64,7 @@ def apply(depth: npt.NDArray[np.float32], estimate: ScaleEstimate) -> npt.NDArra
         depth: (..., h, w) float32, as the network says.
         estimate: of the same frame.
     """
-    if estimate.offset == 0.0:
-        return depth if estimate.scale == 1.0 else depth * np.float32(estimate.scale)
-    inverse = 1.0 / (np.float32(estimate.scale) * depth) + np.float32(estimate.offset)
-    with np.errstate(divide="ignore"):
-        metric = np.where(inverse > 0, 1.0 / inverse, np.float32(np.inf))
-    return np.asarray(np.where(np.isfinite(depth), metric, depth), dtype=np.float32)
+    return depth if estimate.scale == 1.0 else depth * np.float32(estimate.scale)
 
 
 class ModelScale:
@@ -106,4 +99,5 @@ class GroundScale:
             if not self._filter.correct(measured, plane.sigma):
                 reason = f"the road says {measured:.2f}, too far from {self._filter.state.scale:.2f}"
         state = self._filter.state
-        return ScaleEstimate(state.scale, state.sigma, "ground", bool(reason), reason, measured)
+        sigma = math.hypot(state.sigma, SLOWLY_VARYING)
+        return ScaleEstimate(state.scale, sigma, "ground", bool(reason), reason, measured)

@@ -185,6 +185,5 @@ def scale_values(seen: View) -> dict[str, str]:
         "scale_source": estimate.source,
         "scale_held": str(estimate.is_held).lower(),
         "scale_measured": "" if estimate.measured is None else f"{estimate.measured:.4f}",
-        "scale_offset": f"{estimate.offset:.5f}",
         "scale_reason": estimate.reason,
     }
