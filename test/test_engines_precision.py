@@ -7,6 +7,7 @@ from pathlib import Path
 import conv_models
 import numpy as np
 import onnx
+import onnx.reference
 import onnx_models
 import pytest
 
@@ -53,6 +54,14 @@ def test_bfloat16_is_the_nearest_to_each_weight(model) -> None:
     step = 2.0 ** (np.floor(np.log2(np.abs(exact))) - 7)  # bfloat16 has 7 bits of fraction
     assert (np.abs(found - exact) <= step / 2 * (1 + 1e-9)).all()
     assert not np.array_equal(found, exact)
+
+
+def test_the_depth_in_bfloat16_is_near_by_the_onnx_projects_own_evaluator(model) -> None:
+    images, focals = conv_models.batch(2, seed=9)
+    evaluator = onnx.reference.ReferenceEvaluator(onnx.load(convert(model, "bf16")))
+    [depth] = evaluator.run(None, {"image": images, "focal": focals})
+    error = np.abs(depth / conv_models.expected_depth(images, focals) - 1)
+    assert 1e-5 < error.mean() < 2.0**-8  # a bfloat16's rounding, and no more
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp16", HALF), ("bf16", BFLOAT)])

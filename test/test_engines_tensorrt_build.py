@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -17,13 +19,15 @@ import onnx_models
 import pytest
 
 from recon3d_ros.core.model import read_model_info
-from recon3d_ros.engines import EngineError, EngineOptions
+from recon3d_ros.engines import BUILT_BACKENDS, EngineError, EngineOptions
 from recon3d_ros.engines.cache import CacheMiss, EngineCache, GpuFacts
 from recon3d_ros.engines.convert import convert_model
 from recon3d_ros.engines.tensorrt import build_engine
 from recon3d_ros.engines.tensorrt_api import TensorRtApi
 
-trt = pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX: pip install -r requirements/dev.txt")
+pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX: pip install -r requirements/dev.txt")
+# Full TensorRT is on vehicles and desktops only: its wheels do not come from PyPI.
+INSTALLED = [name for name in BUILT_BACKENDS if importlib.util.find_spec(name) is not None]
 RTX_4090 = GpuFacts("NVIDIA GeForce RTX 4090", "8.9", "13.0")
 TEST = Path(__file__).parent
 
@@ -54,12 +58,13 @@ def test_the_shipped_network_is_accepted_in_every_precision_and_with_any_batch(p
     assert all(0 <= share <= 1 for _, share in told)
 
 
+@pytest.mark.parametrize("backend", INSTALLED)
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
-def test_the_parser_finds_the_precision_that_was_asked_for(precision, model) -> None:
+def test_the_parser_finds_the_precision_that_was_asked_for(backend, precision, model) -> None:
     content = model.read_bytes()
     if precision != "fp32":
         content = convert_model(model, read_model_info(model), precision)
-    assert TensorRtApi("tensorrt_rtx").precision_of(content) == precision
+    assert TensorRtApi(backend).precision_of(content) == precision
 
 
 def test_a_model_that_comes_converted_is_built_as_it_is(model, tmp_path) -> None:
@@ -90,11 +95,11 @@ def test_a_gpu_that_tensorrt_for_rtx_does_not_know_is_refused_with_those_that_it
         build_engine(model, options(tmp_path), target=hopper)
 
 
-def test_an_operator_that_the_parser_refuses_is_named_with_its_node(tmp_path) -> None:
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_an_operator_that_the_parser_refuses_is_named_with_its_node(backend, tmp_path) -> None:
     path = onnx_models.write_model(tmp_path / "tiny.onnx", first_operator="Teleport")
     with pytest.raises(EngineError, match=r"refuses the graph: node 0 '', operator Teleport: .*[Pp]lugin"):
-        build_engine(path, options(tmp_path), target=RTX_4090)
-    assert not list((tmp_path / "cache").glob("*.engine"))
+        TensorRtApi(backend).precision_of(path.read_bytes())
 
 
 def test_a_failed_build_says_tensorrts_own_words(tmp_path) -> None:
@@ -150,45 +155,69 @@ def test_two_processes_that_want_the_same_engine_build_it_once(model, tmp_path) 
     assert len({output.split("done")[1] for output in outputs}) == 1
 
 
-FAKES = [
-    (getattr(fake_tensorrt, fake), getattr(trt, real))
-    for fake, real in {
-        "Builder": "Builder",
-        "OnnxParser": "OnnxParser",
-        "Config": "IBuilderConfig",
-        "Profile": "IOptimizationProfile",
-        "Network": "INetworkDefinition",
-        "Runtime": "Runtime",
-        "Engine": "ICudaEngine",
-        "Context": "IExecutionContext",
-        "ILogger": "ILogger",
-        "IProgressMonitor": "IProgressMonitor",
-    }.items()
-]
+REAL_CLASSES = {
+    "Builder": "Builder",
+    "OnnxParser": "OnnxParser",
+    "Config": "IBuilderConfig",
+    "Profile": "IOptimizationProfile",
+    "Network": "INetworkDefinition",
+    "Runtime": "Runtime",
+    "Engine": "ICudaEngine",
+    "Context": "IExecutionContext",
+    "ILogger": "ILogger",
+    "IProgressMonitor": "IProgressMonitor",
+}
+OF_RTX_ALONE = {
+    *("get_engine_validity", "set_compute_capability", "is_stream_capturable", "create_runtime_config"),
+    *("ComputeCapability", "EngineValidity", "DynamicShapesKernelSpecializationStrategy", "CudaGraphStrategy"),
+}
 
 
-@pytest.mark.parametrize(("fake", "real"), FAKES, ids=lambda pair: pair.__name__)
-def test_the_fakes_calls_are_those_of_the_real_tensorrt(fake, real) -> None:
-    for name, method in inspect.getmembers(fake, inspect.isfunction):
-        if name.startswith("_") or name == "fill":
+@pytest.mark.parametrize("backend", INSTALLED)
+@pytest.mark.parametrize("fake", REAL_CLASSES)
+def test_the_fakes_calls_are_those_of_the_real_tensorrt(backend, fake) -> None:
+    real = getattr(importlib.import_module(backend), REAL_CLASSES[fake])
+    for name, method in inspect.getmembers(getattr(fake_tensorrt, fake), inspect.isfunction):
+        if name.startswith("_") or name == "fill" or (backend == "tensorrt" and name in OF_RTX_ALONE):
             continue
-        documented = getattr(real, name).__doc__
         overloads = [
             [part.split(":")[0].strip() for part in arguments.split(",") if ":" in part]
-            for arguments in re.findall(rf"{name}\(([^)]*)\) ->", documented.replace("*args, **kwargs", ""))
+            for arguments in re.findall(rf"{name}\(([^)]*)\) ->", getattr(real, name).__doc__)
         ]
         found = list(inspect.signature(method).parameters)
-        if (fake, name) == (fake_tensorrt.Engine, "create_execution_context"):
-            found[1] = "strategy"  # or runtime_config, by position
         assert found in overloads, f"{name}{found} is none of {overloads}"
 
 
-@pytest.mark.parametrize("name", [name for name in vars(fake_tensorrt.FakeTensorRt) if name[0].isupper()])
-def test_the_fakes_constants_are_there_in_the_real_tensorrt(name) -> None:
-    fake, real = getattr(fake_tensorrt.FakeTensorRt, name), getattr(trt, name)
-    values = [value for value in vars(fake) if value.isupper() and value != "SM87"]  # an Orin, which RTX is not
-    missing = [value for value in values if not hasattr(real, value)]
-    assert not missing
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_the_fakes_constants_are_there_in_the_real_tensorrt(backend) -> None:
+    module = importlib.import_module(backend)
+    names = [name for name in vars(fake_tensorrt.FakeTensorRt) if name[0].isupper()]
+    for name in names if backend == "tensorrt_rtx" else set(names) - OF_RTX_ALONE:
+        real, fake = getattr(module, name), getattr(fake_tensorrt.FakeTensorRt, name)
+        values = [value for value in vars(fake) if value.isupper() and value != "SM87"]  # an Orin, no RTX
+        assert not [value for value in values if not hasattr(real, value)], name
+
+
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_what_is_set_on_a_real_configuration_is_there(backend) -> None:
+    # The fake's are plain attributes, which would take any name.
+    module = importlib.import_module(backend)
+    for name in ("progress_monitor", "default_device_type", "DLA_core"):
+        assert hasattr(module.IBuilderConfig, name)
+    assert hasattr(module.Runtime, "DLA_core")
+    assert hasattr(module.ICudaEngine, "device_memory_size_v2")
+    if backend == "tensorrt_rtx":
+        assert hasattr(module.IBuilderConfig, "num_compute_capabilities")
+        for name in ("cuda_graph_strategy", "dynamic_shapes_kernel_specialization_strategy"):
+            assert hasattr(module.IRuntimeConfig, name)
+        for name in (
+            "set_execution_context_allocation_strategy",
+            "create_runtime_cache",
+            "set_runtime_cache",
+        ):
+            assert callable(getattr(module.IRuntimeConfig, name))
+        for name in ("serialize", "deserialize"):
+            assert callable(getattr(module.IRuntimeCache, name))
 
 
 def test_the_fakes_calls_are_those_of_the_real_cuda_python() -> None:

@@ -41,9 +41,9 @@ def cached_engine(model: Path | str, options: EngineOptions) -> BuiltEngine | No
         ModelError: the model file is missing or damaged.
         EngineError: the run time is absent, there is no GPU that it can use, or the cache folder is not safe.
     """
-    plan = _Plan(model, options)
+    request = _Request(model, options)
     try:
-        return plan.cache.load(plan.key)
+        return request.cache.load(request.key)
     except CacheMiss as miss:
         level = logging.WARNING if isinstance(miss, UntrustedEngine) else logging.INFO
         log.log(level, f"engine cache: {miss}; {options.backend} {options.precision} is to be built")
@@ -71,23 +71,23 @@ def build_engine(
         ModelError: the model file is missing or damaged.
         EngineError: the build failed, in the run time's own words; or see cached_engine.
     """
-    plan = _Plan(model, options, target)
+    request = _Request(model, options, target)
     report = on_progress or (lambda phase, share: None)
-    with plan.cache.lock(plan.key) as has_waited:
+    with request.cache.lock(request.key) as has_waited:
         if has_waited:
             try:
-                return plan.cache.load(plan.key)
+                return request.cache.load(request.key)
             except CacheMiss as miss:
                 log.info(f"engine cache: {miss}; the other process built none that can be used")
         start = time.perf_counter()
         report("converting the graph", 0.0)
-        graph = plan.graph()
-        timing_name = plan.timing_name
-        timing = plan.cache.read_blob(timing_name)
-        engine, timing = _build(plan.api, graph, plan.key, timing, report)
-        plan.cache.write_blob(timing_name, timing)
+        graph = request.graph()
+        timing_name = request.timing_name
+        timing = request.cache.read_blob(timing_name)
+        engine, timing = _build(request.api, graph, request.key, timing, report)
+        request.cache.write_blob(timing_name, timing)
         seconds = round(time.perf_counter() - start, 3)
-        return plan.cache.store(BuiltEngine(engine, plan.key, None, seconds))
+        return request.cache.store(BuiltEngine(engine, request.key, None, seconds))
 
 
 def _build(
@@ -95,7 +95,7 @@ def _build(
 ) -> tuple[bytes, bytes]:
     """Builds; where memory runs out, once more with a quarter of the workspace."""
     workspace = key.flags["workspace_mb"]
-    smaller = max(workspace // 4, 16)
+    smaller = max(workspace // 4, 1)
     try:
         return api.build(graph, key, workspace_mb=workspace, timing=timing, on_progress=on_progress)
     except OutOfMemory as error:
@@ -109,7 +109,7 @@ def _build(
         ) from error
 
 
-class _Plan:
+class _Request:
     """What is to be built or looked up: the options, resolved on this machine."""
 
     def __init__(self, model: Path | str, options: EngineOptions, target: GpuFacts | None = None) -> None:
