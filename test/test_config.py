@@ -18,6 +18,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 
 from recon3d_ros.ros.node_process import ros_environment
+from recon3d_ros.ros.parameter_set import PER_CAMERA
 from recon3d_ros.ros.parameters import DepthNodeParameters
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
@@ -31,21 +32,28 @@ rclpy.init(args=sys.argv)
 node = DepthNode()
 node.trigger_configure()
 reliability = {p.topic_name: p.qos_profile.reliability.name for p in node.publishers if hasattr(p, "topic_name")}
-print(json.dumps({"parameters": dataclasses.asdict(node.parameters), "reliability": reliability}))
+front = dataclasses.asdict(node._parameter_set.of("front"))
+print(json.dumps({"parameters": dataclasses.asdict(node.parameters), "front": front, "reliability": reliability}))
 """
 DECLARED = {field.name: field for field in dataclasses.fields(DepthNodeParameters)}
 
 
 def parameters_in_file(*, uncomment: bool) -> dict[str, Any]:
     """Returns the parameters of the shipped file, as it stands or with every commented-out line holding."""
-    return yaml.safe_load(file_text(uncomment=uncomment))["/**"]["ros__parameters"]
+    nested = yaml.safe_load(file_text(uncomment=uncomment))["/**"]["ros__parameters"]
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, dict) and name not in COMMON_PARAMETERS:
+            flat.update({f"{name}.{own}": of_camera for own, of_camera in value.items()})
+        else:
+            flat[name] = value
+    return flat
 
 
 def file_text(*, uncomment: bool) -> str:
     text = (CONFIG / "depth_node.yaml").read_text(encoding="utf-8")
-    return (
-        re.sub(r"^(\s+)# (\s*[\w/]+:( \S+| \[.*\])?)$", r"\1\2", text, flags=re.MULTILINE) if uncomment else text
-    )
+    example = re.compile(r"""^(\s+)# (\s*[\w/]+:( \S+| \[.*\]| ".*")?)$""", re.MULTILINE)
+    return example.sub(r"\1\2", text) if uncomment else text
 
 
 def type_of(value: Any) -> type:
@@ -56,7 +64,8 @@ def type_of(value: Any) -> type:
 def test_every_parameter_in_the_file_is_declared_with_that_type(uncomment: bool) -> None:
     for name, value in parameters_in_file(uncomment=uncomment).items():
         if name not in COMMON_PARAMETERS:
-            assert name in DECLARED, f"'{name}' is not a parameter of the node"
+            camera, _, name = name.rpartition(".")
+            assert name in (PER_CAMERA if camera else DECLARED), f"'{name}' is not a parameter of the node"
             assert type_of(value) is type(DECLARED[name].default), name
 
 
@@ -85,6 +94,14 @@ def test_a_node_takes_the_file_with_every_example_uncommented(node_with_every_ex
     expected = {name: value for name, value in parameters_in_file(uncomment=True).items() if name in DECLARED}
     parameters = node_with_every_example["parameters"]
     assert {name: parameters[name] for name in expected} == expected
+
+
+def test_a_cameras_own_examples_are_taken(node_with_every_example: dict[str, Any]) -> None:
+    of_front = {name.removeprefix("front."): value for name, value in parameters_in_file(uncomment=True).items()}
+    expected = {name: of_front[name] for name in ("image_topic", "crop_position", "scale_mode", "ego_mask")}
+    front = node_with_every_example["front"]
+    assert {name: front[name] for name in expected} == expected
+    assert node_with_every_example["parameters"]["scale_mode"] == "model"
 
 
 def test_a_qos_override_changes_its_topic_and_no_other(node_with_every_example: dict[str, Any]) -> None:
