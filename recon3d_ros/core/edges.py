@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-# Pixels to either side that are compared. A network smears a step of depth over several pixels, the shipped one over
-# about ten; a longer reach finds wider smears and costs more good points (python -m benchmarks.cloud).
+# Pixels to either side that are compared. A network smears a step of depth over several pixels, the shipped one
+# over about ten; a longer reach finds wider smears and costs more good points (python -m benchmarks.cloud).
 REACH = 4
 
 

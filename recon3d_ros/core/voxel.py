@@ -24,7 +24,7 @@ HASH = np.int64(-7046029254386353131)  # 2^64 / golden ratio (Knuth's multiplica
 
 
 def nearest_to_voxel_centres(points: Points, size: float) -> Mask:
-    """Returns one point of each voxel: the one nearest to its centre, which leaves the evenest spacing.
+    """Returns which points stay, one a voxel: that nearest to its centre, which leaves the evenest spacing.
 
     A measured point is kept, not a mean: it has a pixel, a colour and a place in an organised cloud, and no mean
     of a car and the road behind it hangs in the air.
@@ -42,7 +42,7 @@ def nearest_to_voxel_centres(points: Points, size: float) -> Mask:
 
 
 def has_neighbours(points: Points, *, radius: float, count: int) -> Mask:
-    """Returns the points that have at least `count` others within `radius`.
+    """Returns which points have at least `count` others within `radius`.
 
     Args:
         points: (N, 3) float32 metres, finite, within 10 km.
