@@ -30,6 +30,7 @@ setup(
     entry_points={
         "console_scripts": [
             "depth_node = recon3d_ros.ros.depth_node:main",
+            "map_node = recon3d_ros.ros.map_node:main",
             "recon3d = recon3d_ros.tools.cli:main",
         ]
     },

@@ -42,7 +42,7 @@ def test_a_folder_becomes_a_mesh_of_the_true_surface(
     assert np.percentile(np.abs(distances(tmp_path / "ball.ply")), 95) < 0.01
     mesh = trimesh.load_mesh(tmp_path / "ball.ply")
     assert (mesh.visual.vertex_colors[:, :3] == COLOR).all()
-    cloud = trimesh.load(cloud_file)
+    cloud = trimesh.load(tmp_path / "cloud.ply")
     np.testing.assert_allclose(cloud.vertices, mesh.vertices)
     printed = capsys.readouterr().out
     assert "voxel 0.01 m" in printed and "MB, at most 2048, on cpu" in printed and "unit m" in printed
@@ -299,7 +299,7 @@ def test_a_bag_that_does_not_say_how_the_camera_moved_is_refused(
 
 
 def test_a_bag_whose_tf_covers_no_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bag = write_depth_bag(tmp_path / "bag", tf_late_ns=100 * STEP)
+    bag = write_depth_bag(tmp_path / "bag", tf_late=100)
     assert main(["mesh", str(bag), "-o", str(tmp_path / "b.ply")]) == 2
     assert "no frame can be used: no pose: TF or odometry cover only 1700000010.00" in capsys.readouterr().err
 

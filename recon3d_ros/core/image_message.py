@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol, TypedDict
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from recon3d_ros.core.encodings import Bytes, decode_depth, decode_image
-from recon3d_ros.core.preprocess import RawImage
+from recon3d_ros.core.preprocess import TO_RGB, RawImage
 
 
 class ImageMessage(Protocol):
@@ -39,6 +40,14 @@ class _Layout(TypedDict):
 def image_of(message: ImageMessage) -> RawImage:
     """Returns the image of a sensor_msgs/Image; errors as decode_image."""
     return decode_image(message.data, **_layout(message))
+
+
+def rgb_of(message: ImageMessage) -> npt.NDArray[np.uint8]:
+    """Returns the (H, W, 3) uint8 RGB pixels of a sensor_msgs/Image; errors as decode_image."""
+    image = image_of(message)
+    conversion = TO_RGB[image.channels]
+    pixels = image.data if conversion is None else cv2.cvtColor(image.data, conversion)
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 def depth_of(message: ImageMessage) -> npt.NDArray[np.float32]:

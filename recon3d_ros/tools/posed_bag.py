@@ -6,9 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from recon3d_ros.bags.cameras import CAMERA_INFO, DEPTH_ENCODINGS, IMAGE
 from recon3d_ros.bags.reader import BagError, BagReader
@@ -17,9 +15,8 @@ from recon3d_ros.core.camera import CameraError
 from recon3d_ros.core.camera_info import camera_from_info
 from recon3d_ros.core.encodings import EncodingError
 from recon3d_ros.core.fusion_settings import PosedDepth
-from recon3d_ros.core.image_message import depth_of, image_of
+from recon3d_ros.core.image_message import depth_of, rgb_of
 from recon3d_ros.core.lidar import Pose
-from recon3d_ros.core.preprocess import TO_RGB
 from recon3d_ros.tools.bag_input import BagSource
 from recon3d_ros.tools.inputs import CameraFrame, InputError
 from recon3d_ros.tools.posed_input import PosedOptions, PosedSource, Reading, Unusable
@@ -160,7 +157,7 @@ class DepthTopic:
         camera = camera.undistorted().resized(width=depth.shape[1], height=depth.shape[0])
         scaled = depth if self._scale == 1.0 else depth * np.float32(self._scale)
         return PosedDepth(
-            scaled, camera, pose, None if color is None else _rgb(color), name=f"depth at {stamp} ns"
+            scaled, camera, pose, None if color is None else rgb_of(color), name=f"depth at {stamp} ns"
         )
 
 
@@ -191,10 +188,3 @@ def _color_topic(reader: BagReader, depth_topic: str, asked: str) -> str:
     if asked:
         raise InputError(f"{reader.path}: has no images on '{asked}'; its topics are {', '.join(reader.topics)}")
     return ""
-
-
-def _rgb(message: Any) -> npt.NDArray[np.uint8]:
-    image = image_of(message)
-    conversion = TO_RGB[image.channels]
-    pixels = image.data if conversion is None else cv2.cvtColor(image.data, conversion)
-    return np.asarray(pixels, dtype=np.uint8)
