@@ -46,8 +46,9 @@ def main() -> None:
     sweep = transform(cameras[0].points, cameras[0].T_base_camera)
     print(f"{len(clouds)} merged clouds of {args.repeat} moments; the last has {len(points)} points")
     for name, values in statuses.items():
-        counts = {key: values[key] for key in ("received", "published", "dropped", "rejected")}
-        print(f"{name}: {counts}, median of infer {values.get('latency.infer.median_ms', '-')} ms a batch")
+        counts = ", ".join(f"{values[key]} {key}" for key in ("received", "published", "dropped", "rejected"))
+        infer, publish = (values.get(f"latency.{stage}.median_ms", "-") for stage in ("infer", "publish"))
+        print(f"{name}: {counts}; medians: infer {infer} ms a batch, publish {publish} ms")
     compare(points, sweep, cameras)
     if args.picture:
         picture = np.hstack(
@@ -76,7 +77,7 @@ def play(
         "compressed": True,
         "static_transforms": "; ".join(transform_text(BASE_FRAME, frame_of(c), c.T_base_camera) for c in cameras),
         "cloud_stride": 2,
-        "edge_threshold": 0.1,
+        "edge_threshold": 0.15,
         "crop_position": 0.8,  # the road from 8 m on, rather than the roofs
         "diagnostics_period": 0.2,
     }

@@ -24,7 +24,7 @@ TOPICS = ("points", "obstacles", "front/scan")
 PARAMETERS = {
     "cameras": ["front"],
     "compressed": True,
-    "edge_threshold": 0.1,
+    "edge_threshold": 0.15,
     "voxel_size": 0.1,
     "cloud_fields": "xyz",
     "diagnostics_period": 0.1,

@@ -185,7 +185,7 @@ class DepthNodeParameters:
 
     edge_threshold: float = _parameter(
         FILTERS.edge_threshold,
-        "Flying pixels at steps of this part of the range become invalid; 0 is off, 0.1 a good value.",
+        "Flying pixels at steps of this part of the range become invalid; 0 is off, 0.15 a good value.",
         minimum=0.0,
         maximum=10.0,
         live=True,
