@@ -13,7 +13,7 @@ from recon3d_ros.core.pipeline import Prediction
 from recon3d_ros.core.self_test import SelfTest
 from recon3d_ros.engines import EngineError, EngineOptions, fallback
 from recon3d_ros.engines.cache import Proof
-from recon3d_ros.engines.fallback import fallback_order, first_proved, label, open_proved, require
+from recon3d_ros.engines.fallback import fallback_order, first_proved, label, load_proved, open_proved, require
 from recon3d_ros.engines.watchdog import HISTORY, PAUSE, Watchdog
 
 TEST = SelfTest(
@@ -143,6 +143,14 @@ def test_a_run_time_that_is_not_installed_is_a_broken_set_up(monkeypatch: pytest
     monkeypatch.delitem(__import__("sys").modules, "recon3d_ros.engines.openvino", raising=False)
     with pytest.raises(EngineError, match="'openvino' is not installed"):
         require(Path("model.onnx"), EngineOptions(backend="openvino"))
+
+
+def test_offline_a_wrong_engine_is_refused_rather_than_replaced(built, tmp_path: Path):
+    model = pytest.importorskip("onnx_models", reason="onnx is not installed").write_model(tmp_path / "model.onnx")
+    built(FakeEngine(lambda i, f: Prediction(np.full(i.shape[:3], 7, np.float32)), height=32, width=64))
+    with pytest.raises(EngineError, match="its answers are wrong on made images"):
+        load_proved(model, EngineOptions(backend="tensorrt"))
+    assert load_proved(model, EngineOptions()).info.name == "tiny"
 
 
 class Service:

@@ -10,8 +10,15 @@ from pathlib import Path
 
 from recon3d_ros.core.model import ModelInfo
 from recon3d_ros.core.pipeline import Engine
-from recon3d_ros.core.self_test import SelfTest
-from recon3d_ros.engines.base import BACKENDS, BUILT_BACKENDS, EngineError, EngineOptions, open_engine
+from recon3d_ros.core.self_test import SelfTest, read_self_test
+from recon3d_ros.engines.base import (
+    BACKENDS,
+    BUILT_BACKENDS,
+    EngineError,
+    EngineOptions,
+    default_model_path,
+    open_engine,
+)
 from recon3d_ros.engines.cache import Proof
 from recon3d_ros.engines.check import check_engine
 from recon3d_ros.engines.tensorrt import BuiltEngine, TensorRtEngine, build_engine, cached_engine, record_proof
@@ -132,6 +139,25 @@ def open_proved(
         close(engine)
         raise EngineError(f"its answers are wrong on {test.source}: {report.reason}")
     return engine
+
+
+def load_proved(model: Path | str, options: EngineOptions) -> Engine:
+    """Returns an engine that was just proved right, for whoever would rather fail than fall back.
+
+    Args:
+        model: the one-file model; "" means the one that ships with the package.
+        options: the run time, and how it is to run.
+
+    Raises:
+        ModelError: the model file is missing, damaged, or does not keep the contract.
+        EngineError: the engine cannot be made, or its answers are wrong.
+    """
+    path = Path(model) if str(model) else default_model_path()
+    reference = open_engine(path, fallback_order(options)[-1])
+    if options.backend == REFERENCE:
+        return reference
+    test = read_self_test(path, reference.info)
+    return open_proved(path, options, reference, test, lambda phase, share: None)
 
 
 def close(engine: Engine) -> None:

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from recon3d_ros.bags.writer import BagWriter
 from recon3d_ros.core.pipeline import DepthPipeline
-from recon3d_ros.engines import BACKENDS, load_engine
+from recon3d_ros.engines import BACKENDS, EngineOptions
+from recon3d_ros.engines.fallback import load_proved
 from recon3d_ros.tools.inputs import (
     CameraFrame,
     FrameSource,
@@ -52,7 +53,8 @@ def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
 def make_pipeline(args: argparse.Namespace) -> DepthPipeline:
     """Returns the pipeline that the command line describes."""
     limits = {name: getattr(args, name) for name in ("min_range", "max_range") if getattr(args, name) is not None}
-    return DepthPipeline(load_engine(args.model, args.backend, args.threads), **limits)
+    engine = load_proved(args.model, EngineOptions(backend=args.backend, threads=args.threads))
+    return DepthPipeline(engine, **limits)
 
 
 @dataclass
