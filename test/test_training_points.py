@@ -18,6 +18,8 @@ pytest.importorskip("embreex", reason="needs embreex: pip install -r requirement
 import onnxruntime  # noqa: E402
 from toy_shapes import off_text, solids, write_modelnet  # noqa: E402
 
+from training.checkpoints import load_network  # noqa: E402
+from training.checkpoints import main as checkpoints_main  # noqa: E402
 from training.config import ConfigError, TrainConfig, make_config, read_config  # noqa: E402
 from training.datasets.files import DatasetError  # noqa: E402
 from training.evaluate_points import evaluate_points  # noqa: E402
@@ -157,7 +159,9 @@ def test_one_command_trains_resumes_judges_and_exports(tmp_path: Path, capsys) -
     train_main([*validated, "--validation", str(shapes)])
     assert "step 31 chamfer " in capsys.readouterr().out
     assert (run / "best.pt").is_file() and json.loads((run / "config.json").read_text())["task"] == "points"
-    export_main([str(run / "last.pt"), str(tmp_path / "points.onnx")])
+    checkpoints_main([str(run / "last.pt"), str(tmp_path / "points.safetensors")])
+    assert load_network(tmp_path / "points.safetensors", "points").config == TINY
+    export_main([str(tmp_path / "points.safetensors"), str(tmp_path / "points.onnx")])
     session = onnxruntime.InferenceSession(str(tmp_path / "points.onnx"))
     image = np.zeros((3, SIZE, SIZE, 3), np.uint8)
     assert session.run(["points"], {"image": image})[0].shape == (3, N, 3)

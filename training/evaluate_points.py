@@ -13,10 +13,14 @@ import torch
 
 from recon3d_ros.core.atomic_file import open_atomically
 from training.checkpoints import load_network
+from training.labels.blocks import label_cloud
+from training.labels.samples import StreetClouds, labelled_clouds
 from training.models.image_to_points import ImageToPoints
 from training.models.pointnet import PointNet
 from training.point_metrics import chamfer_distance, f_score
 from training.shapes import open_shapes
+from training.shapes.picture import reconstructions
+from training.shapes.samples import ShapeSamples
 
 TRUE_POINTS = 10_000  # a surface is judged by: with the few that are predicted, chance alone would set the F-score
 F_THRESHOLD = 0.01  # of the longest side of the shape's bounding box
@@ -38,8 +42,6 @@ def evaluate_points(network: ImageToPoints, folder: Path, *, limit: int = 0, vie
     Raises:
         DatasetError: The folder holds no shapes, or a damaged one.
     """
-    from training.shapes.samples import ShapeSamples  # the ray caster is not needed to import this
-
     shapes = open_shapes(folder)
     size, N = network.config.image_size, network.config.points
     samples = ShapeSamples(shapes, width=size, height=size, seed=0, points=TRUE_POINTS)
@@ -91,9 +93,6 @@ def evaluate_labels(network: PointNet, folder: Path, *, limit: int = 0) -> dict[
     Raises:
         DatasetError: The folder holds no clouds, or a damaged one.
     """
-    from training.labels.blocks import label_cloud
-    from training.labels.samples import StreetClouds, labelled_clouds
-
     clouds = labelled_clouds(folder, network.config)
     scores_of = point_scores(network)
     C = len(network.config.labels)
@@ -138,9 +137,6 @@ def write_picture(network: ImageToPoints, folder: Path, path: Path, *, columns: 
         DatasetError: The folder holds no shapes, or a damaged one.
         OSError: The file cannot be written.
     """
-    from training.shapes.picture import reconstructions
-    from training.shapes.samples import ShapeSamples
-
     shapes, size = open_shapes(folder), network.config.image_size
     samples = ShapeSamples(shapes, width=size, height=size, seed=0, points=network.config.points)
     page = reconstructions(samples, _evenly(len(shapes), columns), predicted_points(network))

@@ -21,7 +21,6 @@ from torch.utils.data import DataLoader, Dataset
 from training.datasets import FrameSamples, TrainingSamples, open_frames
 from training.distributed import Ranks
 from training.models.pointnet import PointNetConfig
-from training.shapes import open_shapes
 
 Sample = dict[str, Tensor]
 LIVE = "live"  # in place of a folder
@@ -84,7 +83,8 @@ def shape_source(name: str, weight: int) -> Source:
     """Returns the shapes of a folder, rendered as they are asked for, as a source; see training.shapes."""
 
     def open_samples(*, width: int, height: int, seed: int) -> NumberedSamples:
-        from training.shapes.samples import ShapeSamples  # as above
+        from training.shapes import open_shapes  # as above
+        from training.shapes.samples import ShapeSamples
 
         return ShapeSamples(open_shapes(Path(name)), width=width, height=height, seed=seed)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from training.evaluate import evaluate_shards
-from training.evaluate_points import evaluate_labels, evaluate_points
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,20 @@ class Validation:
         return metrics, self.error(metrics)
 
 
+def _evaluate_points(network: Any, folder: Path, *, limit: int) -> dict[str, float]:
+    from training.evaluate_points import evaluate_points  # which needs trimesh and SciPy; runs of depth need not
+
+    return evaluate_points(network, folder, limit=limit)
+
+
+def _evaluate_labels(network: Any, folder: Path, *, limit: int) -> dict[str, float]:
+    from training.evaluate_points import evaluate_labels  # as above
+
+    return evaluate_labels(network, folder, limit=limit)
+
+
 VALIDATIONS = {
     "depth": Validation(evaluate_shards, lambda metrics: metrics["abs_rel"]),
-    "points": Validation(evaluate_points, lambda metrics: metrics["chamfer"]),
-    "labels": Validation(evaluate_labels, lambda metrics: 1.0 - metrics["mean_iou"]),
+    "points": Validation(_evaluate_points, lambda metrics: metrics["chamfer"]),
+    "labels": Validation(_evaluate_labels, lambda metrics: 1.0 - metrics["mean_iou"]),
 }
