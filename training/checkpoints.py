@@ -98,7 +98,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     content = _read_safetensors(path) if path.suffix == SAFETENSORS else _read_torch(path)
     if not isinstance(content, dict) or not {"config", "weights"} <= content.keys():
         raise CheckpointError(f"{path}: not a checkpoint of this package: it lacks 'config' or 'weights'")
-    if content.setdefault("task", "depth") not in TASKS:
+    if content.setdefault("task", "depth") not in list(TASKS):
         raise CheckpointError(f"{path}: is of task {content['task']!r}, expected one of {sorted(TASKS)}")
     return content
 
