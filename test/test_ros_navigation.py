@@ -211,7 +211,7 @@ def test_parameters_change_during_a_stream_without_a_lost_frame(drive):
 
 def test_two_cameras_make_one_cloud_and_a_dead_one_holds_up_nobody(drive):
     transforms = f"{FRONT}; {REAR}"
-    street = drive("points", "obstacles", cameras=["front", "rear"], static_transforms=transforms, stale_after=0.3)
+    street = drive("points", "obstacles", cameras=["front", "rear"], static_transforms=transforms, stale_after=1.0)
     for index in range(2):
         street.send("front", stamp=(40 + index, 0))
         street.send("rear", stamp=(40 + index, 10))
@@ -224,13 +224,24 @@ def test_two_cameras_make_one_cloud_and_a_dead_one_holds_up_nobody(drive):
     assert x.max() == pytest.approx(8.0, abs=0.05) and x.min() == pytest.approx(-8.0, abs=0.05)
     walls = points_from_msg(street.out["obstacles"][-1])[:, 0]
     np.testing.assert_allclose(np.abs(walls), 8.0, atol=0.05)
-    # The rear camera dies. The first frame alone may wait for it; then it is stale, and nothing waits.
-    street.harness.wait_for(lambda: "no image for" in street.status("rear").message, "the rear camera to be stale")
+    # The rear camera dies: one round waits for it until the front camera comes again, then none does.
+    street.send("front", stamp=(49, 0))
+    street.wait_for_value("published", "3")
     for index in range(3):
         street.send("front", stamp=(50 + index, 0))
-        merged = street.get("points", 3 + index)
-        assert merged.header.stamp.sec == 50 + index
-    assert points_from_msg(merged)[:, 0].min() > 0
+        street.get("points", 4 + index)
+    assert [cloud.header.stamp.sec for cloud in street.out["points"][2:]] == [49, 50, 51, 52]
+    assert points_from_msg(street.out["points"][-1])[:, 0].min() > 0
+    street.harness.wait_for(lambda: "no image for" in street.status("rear").message, "the rear camera to be stale")
+
+
+def test_a_thinned_cloud_keeps_its_obstacles_finite_and_in_their_place(drive):
+    street = drive("front/obstacles", "front/ground", target_frame="base_link", voxel_size=0.5)
+    street.send()
+    wall, road = points_from_msg(street.get("front/obstacles")), points_from_msg(street.get("front/ground"))
+    assert 20 < len(wall) < 1000 and 20 < len(road) < 1000
+    np.testing.assert_allclose(wall[:, 0], 1.0 + WALL, atol=0.05)
+    assert np.isfinite(road).all()
 
 
 def test_free_pixels_become_clearing_points_at_the_scans_range(drive):

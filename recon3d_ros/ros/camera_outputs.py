@@ -38,8 +38,7 @@ CLOUDS = ("points", "obstacles", "ground", "clearing")
 
 
 def output_qos() -> QoSProfile:
-    """Returns the QoS of an output, which default rviz2 and Nav2 connect to; a new one each time, because rclpy
-    writes a topic's overrides into it."""
+    """Returns the QoS of an output, which default rviz2 and Nav2 connect to; a new one, as sensor_qos."""
     return QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -130,7 +129,7 @@ class CameraOutputs:
             if label is None and parameters.cloud_organised:
                 chosen, chosen_colors = points, colors
             else:
-                keep = is_point if label is None else labelled.labels == label
+                keep = is_point if label is None else is_point & (labelled.labels == label)
                 chosen, chosen_colors = points[keep], None if colors is None else colors[keep]
             if located.T_target_camera is not None:
                 chosen = move(chosen, located.T_target_camera)

@@ -219,7 +219,7 @@ class DepthNode(LifecycleNode):
                 "total": done - item.arrival,
             }
             self._healths[name].count_published(latency)
-        publisher.end_batch({name for name, health in self._healths.items() if health.is_live()})
+        publisher.end_batch()
 
     def _reject(self, camera: str, error: FrameError) -> None:
         if self._healths[camera].count_rejected(error.reason, str(error)):

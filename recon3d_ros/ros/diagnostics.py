@@ -89,10 +89,6 @@ class CameraHealth:
             self.problems[reason] += 1
         return self.is_due(reason, PROBLEM_PERIOD)
 
-    def is_live(self) -> bool:
-        """Whether an image came within the last `stale_after` seconds."""
-        return time.monotonic() - self._last_received <= self.stale_after
-
     def count_time_jump(self) -> bool:
         """Counts a stamp that went backward; returns whether a warning is due."""
         with self._lock:

@@ -66,7 +66,7 @@ class FramePublisher:
         self._places = Places(self.frames)
         topic = parameters.node.lidar_topic
         self.lidar = LidarPort(node, topic, parameters.node.lidar_timeout) if topic else None
-        self._merged = MergedCloud(node)
+        self._merged = MergedCloud(node, parameters.node.cameras)
         self._cameras = {
             name: _Camera(CameraOutputs(node, name), CameraView(view_options(parameters.of(name))), healths[name])
             for name in parameters.node.cameras
@@ -110,10 +110,10 @@ class FramePublisher:
         if count == 0 and located.problems:
             raise FrameError(*next(iter(located.problems.items())))
 
-    def end_batch(self, live_cameras: set[str]) -> None:
-        """Publishes the merged clouds if no live camera's part is missing any more."""
+    def end_batch(self) -> None:
+        """Publishes the merged clouds if no camera's part is missing any more."""
         node = self._parameters.node
-        self._merged.publish_if_complete(live_cameras, node.base_frame, merge_overlaps=node.merge_overlaps)
+        self._merged.publish_if_complete(node.base_frame, merge_overlaps=node.merge_overlaps)
 
     def _locate(self, camera: _Camera, parameters: DepthNodeParameters, frame_id: str, stamp_ns: int) -> Located:
         outputs, merged = camera.outputs, self._merged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,14 +35,15 @@ class Part:
 class MergedCloud:
     """Collects one part of each camera, then publishes them as `points` and `obstacles`.
 
-    A round is complete when every live camera is in it, or when a camera comes for the second time: the others
-    then have been missed, and are not waited for. So the merged clouds come at the pace of the fastest camera, and
-    a dead one holds up nobody. The stamp is that of the newest part; each part lies where its camera was at its
-    own image's stamp.
+    A round is complete when every camera of the last round is in it, or when a camera comes for the second time:
+    the others then have been missed, and the next round does not wait for them. So the merged clouds come at the
+    pace of the fastest camera, and one that dies, or whose place is not known, holds up a single round. The stamp
+    is that of the newest part; each part lies where its camera was at its own image's stamp.
     """
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: LifecycleNode, cameras: Collection[str]) -> None:
         self._node = node
+        self._expected = set(cameras)
         self._parts: dict[str, Part] = {}
         overrides = QoSOverridingOptions.with_default_policies()
         self._publishers = {
@@ -71,13 +73,14 @@ class MergedCloud:
             self._parts = {}
         self._parts[camera] = part
 
-    def publish_if_complete(self, live_cameras: set[str], frame_id: str, *, merge_overlaps: bool) -> None:
-        """Publishes the round if no live camera is missing."""
-        if self._parts and live_cameras <= set(self._parts):
+    def publish_if_complete(self, frame_id: str, *, merge_overlaps: bool) -> None:
+        """Publishes the round if no camera of the last one is missing."""
+        if self._parts and self._expected <= set(self._parts):
             self.publish(frame_id, merge_overlaps=merge_overlaps)
 
     def publish(self, frame_id: str, *, merge_overlaps: bool) -> None:
         """Publishes the round as it is, and begins the next."""
+        self._expected = set(self._parts)
         parts, self._parts = list(self._parts.values()), {}
         if merge_overlaps:
             kept = kept_points([part.cloud for part in parts])
