@@ -168,7 +168,6 @@ class EngineCache:
         """
         path = self.folder / f"{built.key.stem}.engine"
         try:
-            path.with_suffix(".json").unlink(missing_ok=True)
             with open_atomically(path) as file:
                 file.write(built.plan)
             _write_sidecar(path, built, datetime.now(timezone.utc).isoformat(timespec="seconds"))
