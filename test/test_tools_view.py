@@ -60,6 +60,27 @@ def test_every_camera_of_a_bag_is_shown(tmp_path: Path, model: str) -> None:
     assert rows["front/points"] == rows["left/points"] == 2
 
 
+def test_a_running_node_is_shown(tmp_path: Path, model: str) -> None:
+    pytest.importorskip("rerun", reason=RERUN)
+    pytest.importorskip("rclpy", reason="rclpy is not installed: pip install -r requirements/ros-jazzy.txt")
+    from recon3d_ros.ros.node_process import NodeProcess, use_ros_environment
+
+    use_ros_environment()
+    bag, file = write_bag(tmp_path / "bag", camera_messages(10)), tmp_path / "live.rrd"
+    recon3d = [sys.executable, "-m", "recon3d_ros.tools.cli"]
+    with NodeProcess({"model": model, "diagnostics_period": 0.1}, log=tmp_path / "node.log"):
+        player = subprocess.Popen([*recon3d, "replay", str(bag), "--loop"], stdout=subprocess.DEVNULL)
+        try:
+            command = [*recon3d, "view", "--live", "camera", "--frames", "12", "-o", str(file)]
+            subprocess.run(command, check=True, timeout=60)
+        finally:
+            player.terminate()
+            player.wait()
+    rows = rows_of(file)
+    assert rows["camera/view/depth"] == rows["camera/points"] == rows["camera/scale/scale"] == 12
+    assert rows["camera/timing/infer"] > 0
+
+
 def test_a_recording_without_a_usable_image_leaves_no_file(
     tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,33 +1,34 @@
-"""recon3d view: image, depth, cloud, scale and timing of a recording on one time line, in rerun's viewer."""
+"""recon3d view: image, depth, cloud, scale and timing on one time line, in rerun's viewer."""
 
 from __future__ import annotations
 
 import argparse
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from recon3d_ros.core.mounting import Mounting
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.core.scale import GroundScale, ModelScale, Scale, apply
+from recon3d_ros.core.shown_frame import ShownFrame
 from recon3d_ros.tools.inputs import FrameSource, InputError, add_input_arguments, input_options, open_input
 from recon3d_ros.tools.run import add_pipeline_arguments, make_pipeline
-
-if TYPE_CHECKING:
-    from recon3d_ros.tools.view_log import ShownFrame
-
-MAX_DEPTH = 80.0  # metres, the end of the depth's colours
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `recon3d view`."""
-    parser.add_argument("input", type=Path, metavar="BAG|VIDEO|IMAGES")
+    parser.add_argument("input", type=Path, nargs="?", metavar="BAG|VIDEO|IMAGES")
+    parser.add_argument(
+        "--live",
+        nargs="+",
+        metavar="CAMERA",
+        help="show what a running node publishes of these cameras, until Ctrl-C",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE.rrd", help="write a file for the viewer instead of opening it"
     )
@@ -46,38 +47,70 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Shows a recording; returns 1 if frames could not be used or the recording is damaged."""
-    from recon3d_ros.tools.view_log import ViewLog
-
+    """Shows a recording or a running node; returns 1 if frames could not be used or the recording is damaged."""
     if args.stride < 1:
         raise InputError(f"--stride is {args.stride}, expected 1 or more")
+    if (args.input is None) == (args.live is None):
+        raise InputError("give either a recording or --live and the cameras of a running node")
+    return show_node(args) if args.live else show_recording(args)
+
+
+def show_recording(args: argparse.Namespace) -> int:
+    """Shows the frames of a bag, a video or a folder of images."""
+    from recon3d_ros.tools.view_log import recording
+
+    mounting = None if args.camera_height is None else Mounting.level(args.camera_height)
     pipeline = make_pipeline(args)
     source = open_input(args.input, input_options(args))
     for note in source.notes:
         print(f"note: {note}")
-    mounting = None if args.camera_height is None else Mounting.level(args.camera_height)
-    count = 0
     with recording(args.input.name, source.camera_names, args.output) as sink:
-        log = ViewLog(sink, stride=args.stride, max_depth=MAX_DEPTH)
-        for frame in tqdm(
-            shown_frames(source, pipeline, mounting),
+        frames = tqdm(
+            islice(shown_frames(source, pipeline, mounting), args.frames),
             total=args.frames or source.length,
             unit="frame",
             disable=None,
-        ):
-            log.add(frame)
-            count += 1
-            if count == args.frames:
-                break
+        )
+        count = show(frames, sink, args)
         if not count:
             raise InputError(f"{args.input}: no image can be used: {'; '.join([*source.damage, *source.skipped])}")
-    if args.output:
-        print(f"{args.output}: {count} frames; open it with 'rerun {args.output}', with --web-viewer in a browser")
     for reason, skipped in source.skipped.items():
         print(f"skipped: {skipped} x {reason}", file=sys.stderr)
     for sentence in source.damage:
         print(f"incomplete: {sentence}", file=sys.stderr)
     return 1 if source.skipped or source.damage else 0
+
+
+def show_node(args: argparse.Namespace) -> int:
+    """Shows what a running node publishes, until Ctrl-C or the last of --frames."""
+    from recon3d_ros.ros.node_process import use_ros_environment
+    from recon3d_ros.tools.view_log import recording
+
+    use_ros_environment()
+    from recon3d_ros.ros.live_frames import LiveFrames
+
+    cameras = [camera.strip("/") for camera in args.live]
+    with (
+        recording("live", cameras, args.output) as sink,
+        LiveFrames(cameras) as frames,
+        suppress(KeyboardInterrupt),
+    ):
+        show(islice(frames, args.frames), sink, args)
+    return 0
+
+
+def show(frames: Iterable[ShownFrame], sink: Any, args: argparse.Namespace) -> int:
+    """Writes frames into a recording as they come, says where it is, and returns how many there were."""
+    from recon3d_ros.tools.view_log import ViewLog
+
+    log = ViewLog(sink, stride=args.stride)
+    count = 0
+    for frame in frames:
+        log.add(frame)
+        count += 1
+    if args.output and count:
+        print(f"{args.output}: {count} frames; open it with 'rerun {args.output}', with --web-viewer in a browser")
+    return count
 
 
 def shown_frames(source: FrameSource, pipeline: DepthPipeline, mounting: Mounting | None) -> Iterator[ShownFrame]:
@@ -88,8 +121,6 @@ def shown_frames(source: FrameSource, pipeline: DepthPipeline, mounting: Mountin
         pipeline: with the network.
         mounting: of the cameras, for the scale from the road; None for the network's own.
     """
-    from recon3d_ros.tools.view_log import ShownFrame
-
     scales: dict[str, Scale] = {}
     for raw in source:
         [frame] = pipeline([raw.image], [raw.camera])
@@ -107,39 +138,3 @@ def shown_frames(source: FrameSource, pipeline: DepthPipeline, mounting: Mountin
             scales=figures,
             latency=frame.latency,
         )
-
-
-@contextmanager
-def recording(name: str, camera_names: list[str], output: Path | None) -> Iterator[Any]:
-    """Opens a rerun recording that goes into a file, which appears whole or not at all, or into a new viewer."""
-    import rerun as rr
-
-    from recon3d_ros.tools.view_log import layout
-
-    stream = rr.RecordingStream("recon3d_ros", recording_id=name)
-    blueprint = layout(camera_names, MAX_DEPTH)
-    if output is None:
-        stream.connect_grpc(_open_viewer(), default_blueprint=blueprint)
-        yield stream
-        stream.flush()
-        return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        stream.save(partial, default_blueprint=blueprint)
-        yield stream
-        stream.disconnect()
-        partial.replace(output)
-    finally:
-        stream.disconnect()
-        partial.unlink(missing_ok=True)
-
-
-def _open_viewer() -> str:
-    """Starts rerun's viewer, which outlives this command, and returns its address; only this host can reach it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "rerun", "--bind", "127.0.0.1", "--port", str(port), "--expect-data-soon"]
-    subprocess.Popen(command, start_new_session=True)
-    return f"rerun+http://127.0.0.1:{port}/proxy"

@@ -6,11 +6,14 @@ network. Foxglove's does neither; for those who use it, `recon3d demo` and `run`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 try:
     import rerun as rr
@@ -20,40 +23,18 @@ except ImportError as error:
 
     raise InputError("the viewer is not installed: pip install 'recon3d_ros[view]' (rerun-sdk)") from error
 
-from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.cloud import RayTable, dense_points
+from recon3d_ros.core.shown_frame import ShownFrame
 
 TIMELINE = "stamp"
+MAX_DEPTH = 80.0  # metres, the end of the depth's colours
 JPEG_QUALITY = 85
 POINT_RADIUS_PX = 1.5
 # Behind and above the camera, looking ahead; metres, optical frame.
 EYE = rrb.EyeControls3D(position=(0.0, -6.0, -9.0), look_target=(0.0, 0.0, 14.0), eye_up=(0.0, -1.0, 0.0))
 
 
-@dataclass(frozen=True, eq=False)
-class ShownFrame:
-    """What is shown of one moment of a camera.
-
-    Attributes:
-        camera_name: without slashes around.
-        stamp_ns: of the image.
-        image: (h, w, 3) uint8 RGB, rectified.
-        depth: (h, w) float32 metres along z; NaN or +Inf where there is none.
-        camera: of both.
-        scales: figures of the metric scale, by name.
-        latency: seconds by stage.
-    """
-
-    camera_name: str
-    stamp_ns: int
-    image: npt.NDArray[np.uint8]
-    depth: npt.NDArray[np.float32]
-    camera: CameraModel
-    scales: Mapping[str, float]
-    latency: Mapping[str, float]
-
-
-def layout(camera_names: Sequence[str], max_depth: float) -> rrb.Blueprint:
+def layout(camera_names: Sequence[str]) -> rrb.Blueprint:
     """Returns the viewer's panels: cloud, image and depth, below them scale and timing; a tab for each camera."""
     tabs = [
         rrb.Vertical(
@@ -67,7 +48,7 @@ def layout(camera_names: Sequence[str], max_depth: float) -> rrb.Blueprint:
                 rrb.Vertical(
                     rrb.Spatial2DView(name="Image", origin=f"{name}/view", contents="$origin/image"),
                     rrb.Spatial2DView(
-                        name=f"Depth, 0 to {max_depth:g} m", origin=f"{name}/view", contents="$origin/depth"
+                        name=f"Depth, 0 to {MAX_DEPTH:g} m", origin=f"{name}/view", contents="$origin/depth"
                     ),
                 ),
                 column_shares=[3, 2],
@@ -90,13 +71,11 @@ class ViewLog:
     Args:
         recording: with its sink set.
         stride: every n-th pixel in both directions becomes a point.
-        max_depth: end of the depth's colours, metres.
     """
 
-    def __init__(self, recording: rr.RecordingStream, *, stride: int, max_depth: float) -> None:
+    def __init__(self, recording: rr.RecordingStream, *, stride: int) -> None:
         self._recording = recording
         self._stride = stride
-        self._max_depth = max_depth
         self._rays: dict[str, RayTable] = {}
 
     def add(self, frame: ShownFrame) -> None:
@@ -116,7 +95,7 @@ class ViewLog:
         log(f"{name}/view", pinhole)
         log(f"{name}/view/image", rr.Image(frame.image).compress(jpeg_quality=JPEG_QUALITY))
         seen = np.where(np.isfinite(frame.depth), frame.depth, np.float32(0.0))
-        depth = rr.DepthImage(seen, meter=1.0, colormap="turbo", depth_range=(0.0, self._max_depth))
+        depth = rr.DepthImage(seen, meter=1.0, colormap="turbo", depth_range=(0.0, MAX_DEPTH))
         log(f"{name}/view/depth", depth)
         organised = self._rays[name].points(frame.depth, camera, stride=stride)
         points, colors = dense_points(organised, frame.image[::stride, ::stride])
@@ -125,3 +104,35 @@ class ViewLog:
             log(f"{name}/scale/{key}", rr.Scalars(value))
         for stage, seconds in frame.latency.items():
             log(f"{name}/timing/{stage}", rr.Scalars(1e3 * seconds))
+
+
+@contextmanager
+def recording(name: str, camera_names: list[str], output: Path | None) -> Iterator[rr.RecordingStream]:
+    """Opens a rerun recording that goes into a file, which appears whole or not at all, or into a new viewer."""
+    stream = rr.RecordingStream("recon3d_ros", recording_id=name)
+    blueprint = layout(camera_names)
+    if output is None:
+        stream.connect_grpc(_open_viewer(), default_blueprint=blueprint)
+        yield stream
+        stream.flush()
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        stream.save(partial, default_blueprint=blueprint)
+        yield stream
+        stream.disconnect()
+        partial.replace(output)
+    finally:
+        stream.disconnect()
+        partial.unlink(missing_ok=True)
+
+
+def _open_viewer() -> str:
+    """Starts rerun's viewer, which outlives this command, and returns its address; only this host can reach it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "rerun", "--bind", "127.0.0.1", "--port", str(port), "--expect-data-soon"]
+    subprocess.Popen(command, start_new_session=True)
+    return f"rerun+http://127.0.0.1:{port}/proxy"
