@@ -4,8 +4,8 @@
 
 The bundled drive goes round and round, enlarged to KITTI's 1242x375, as raw images of two cameras at 30 Hz; depth
 and clouds of both are received. A CPU drops most of these frames, which is part of what is tried. Writes
-samples.csv and endurance.png. Ends with status 1 where memory grows by more than MAX_SLOPE after the warm-up, or files,
-threads or shared memory grow at all.
+samples.csv and endurance.png. Ends with status 1 where memory grows by more than MAX_SLOPE after the warm-up, or
+files, threads or shared memory grow at all.
 """
 
 from __future__ import annotations
