@@ -253,7 +253,9 @@ class FakeTensorRt:
     ComputeCapability, EngineValidity, OnnxParser = ComputeCapability, EngineValidity, OnnxParser
     NetworkDefinitionCreationFlag = IntEnum("NetworkDefinitionCreationFlag", [("STRONGLY_TYPED", 1)])
     MemoryPoolType = SimpleNamespace(WORKSPACE="workspace")
-    BuilderFlag = SimpleNamespace(TF32="TF32", GPU_FALLBACK="GPU_FALLBACK")
+    BuilderFlag = SimpleNamespace(
+        TF32="TF32", GPU_FALLBACK="GPU_FALLBACK", REQUIRE_USER_ALLOCATION="REQUIRE_USER_ALLOCATION"
+    )
     DeviceType = SimpleNamespace(DLA="DLA", GPU="GPU")
     ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
     DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")

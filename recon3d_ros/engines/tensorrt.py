@@ -171,6 +171,7 @@ class _Request:
             flags={
                 "strongly_typed": 1,
                 "tf32": 0,  # fp32 means fp32; who wants speed takes fp16
+                "user_memory": int(self.api.flavour.compiles_at_start),
                 "workspace_mb": options.workspace_mb,
                 "dla_core": options.dla_core,
                 "converter": REVISION,

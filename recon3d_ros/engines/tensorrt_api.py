@@ -32,7 +32,8 @@ class Flavour:
         builds_for_target: builds for a named compute capability, also on a machine without a GPU; the other times
             kernels on the GPU while it builds, and keeps what it measured in a timing cache.
         compiles_at_start: the engine's kernels are compiled on the device at its first run, and can be kept in a
-            runtime cache; how shapes and memory are chosen is set in a runtime configuration.
+            runtime cache; how shapes and memory are chosen is set in a runtime configuration, and only an engine
+            that was built to take its memory from us can be captured in a CUDA graph.
         has_dla: can give layers to a deep learning accelerator.
     """
 
@@ -109,6 +110,8 @@ class TensorRtApi:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb << 20)
         if not key.flags["tf32"]:
             config.clear_flag(trt.BuilderFlag.TF32)
+        if key.flags["user_memory"]:
+            config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
         self._set_device(builder, config, key)
         profile = builder.create_optimization_profile()
         for name, shapes in key.profile.items():
@@ -186,15 +189,18 @@ class TensorRtApi:
             config.set_flag(self.trt.BuilderFlag.GPU_FALLBACK)
         if self.flavour.builds_for_target:
             name = f"SM{key.gpu.compute_capability.replace('.', '')}"
-            target = self.trt.ComputeCapability.__members__.get(name)
-            if target is None:
-                known = ", ".join(other[2:-1] + "." + other[-1] for other in sorted(_targets(self.trt)))
+            targets = self.trt.ComputeCapability.__members__
+            if name not in targets:
+                names = sorted(
+                    (other for other in targets if other.startswith("SM")), key=lambda other: int(other[2:])
+                )
+                known = ", ".join(f"{other[2:-1]}.{other[-1]}" for other in names)
                 raise EngineError(
                     f"{self.flavour.title} {self.version} builds for the compute capabilities {known}; "
                     f"{key.gpu.name} has {key.gpu.compute_capability}: set backend to tensorrt"
                 )
             config.num_compute_capabilities = 1
-            self._must(config.set_compute_capability(target, 0), f"build for {name}")
+            self._must(config.set_compute_capability(targets[name], 0), f"build for {name}")
 
     def _must(self, result: Any, what: str) -> Any:
         """Returns a result that is neither None nor False."""
@@ -272,10 +278,6 @@ class LoadedEngine:
         return config
 
 
-def _targets(trt: ModuleType) -> list[str]:
-    return [name for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
-
-
 def _is_out_of_memory(reason: str) -> bool:
     return any(words in reason.lower() for words in ("outofmemory", "out of memory", "insufficient memory", "oom"))
 
@@ -292,7 +294,8 @@ def _log_of(trt: ModuleType) -> Any:
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.errors.append(" ".join(message.split()))
-            logging.getLogger(__name__).debug(message)
+            elif severity == trt.ILogger.WARNING:  # of the rest a build says a hundred thousand lines
+                logging.getLogger(__name__).debug(message)
 
         def reason(self) -> str:
             return "; ".join(self.errors) or "it gives no reason"
