@@ -22,11 +22,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from benchmarks.scale_picture import write_picture
+from benchmarks.scale_picture import split_picture, write_picture, write_split_picture
 from recon3d_ros.core.cloud import RayTable
 from recon3d_ros.core.evaluation import FrameScore, frame_score, judged_pixels, mean_score
 from recon3d_ros.core.ground import nominal_plane
@@ -42,6 +43,8 @@ from recon3d_ros.engines import load_engine
 
 MAX_RETURNS = 20_000  # of an exact depth image's points, as many as a sweep has in the image
 DISTANCES = ((4, 10), (10, 20), (20, 40))
+FEET = 25  # pixels, the window about a return in which another is beside it
+PICTURES = 3
 SWEEPS = 5  # of the affine fit, as many as LidarScale's
 
 Depths = npt.NDArray[np.float64]
@@ -56,6 +59,7 @@ def main() -> None:
     parser.add_argument("--camera-height", type=float, help="above the road, metres (default: calibration's)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--picture", type=Path, help="write the scale over the frames there")
+    parser.add_argument("--split-picture", type=Path, help="write some frames' obstacles and ground there")
     args = parser.parse_args()
     source = TrueFrames(args.drive, camera_height=args.camera_height)
     pipeline = DepthPipeline(load_engine(args.model, threads=args.threads))
@@ -66,6 +70,9 @@ def main() -> None:
     run.report()
     if args.picture:
         write_picture(args.picture, run.scales)
+    if args.split_picture:
+        chosen = np.linspace(0, len(run.pictures) - 1, PICTURES).astype(int)
+        write_split_picture(args.split_picture, [run.pictures[index] for index in chosen])
 
 
 def thinned(true: TrueFrame) -> TrueFrame:
@@ -83,6 +90,7 @@ class Run:
         self.labels: dict[tuple[int, int], list[npt.NDArray[np.int64]]] = defaultdict(list)
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.held: dict[str, int] = defaultdict(int)
+        self.pictures: list[npt.NDArray[np.uint8]] = []
         self._ground: GroundScale | None = None
         self._lidar = LidarScale(np.eye(4))
         self._last_sweep = LidarScale(np.eye(4), sweeps=1)
@@ -153,10 +161,16 @@ class Run:
         returns = project(seen, frame.camera)
         said = labels[returns.row, returns.column]
         height = true.camera_height - seen[returns.index, 1]
+        self.pictures.append(split_picture(frame.image, labels, returns, height))
+        beside = np.zeros(labels.shape, np.uint8)
+        is_obstacle = (height > 0.4) & (height < 2.5)
+        beside[returns.row[is_obstacle], returns.column[is_obstacle]] = 1
+        at_feet = cv2.dilate(beside, np.ones((FEET, FEET), np.uint8))[returns.row, returns.column] > 0
         for near, far in DISTANCES:
             inside = (returns.z >= near) & (returns.z < far)
-            road, obstacle = inside & (np.abs(height) < 0.2), inside & (height > 0.4) & (height < 2.5)
-            counts = (road.sum(), (said[road] == OBSTACLE).sum(), obstacle.sum(), (said[obstacle] == GROUND).sum())
+            road, obstacle = inside & (np.abs(height) < 0.2), inside & is_obstacle
+            wrong_road, wrong_obstacle = road & (said == OBSTACLE), obstacle & (said == GROUND)
+            counts = [which.sum() for which in (road, wrong_road, wrong_road & at_feet, obstacle, wrong_obstacle)]
             self.labels[near, far].append(np.array(counts, dtype=np.int64))
 
     def report(self) -> None:
@@ -175,12 +189,13 @@ class Run:
                 f"{np.sqrt(np.mean(road**2)):.3f} | {jitter} | {rms_change(road):.4f} |"
             )
         print(f"\n{len(self.scores['model'])} frames; held: {dict(self.held)}")
-        print("\n| ahead | road returns | called obstacle | returns 0.4-2.5 m above it | called ground |")
-        print("|---|---:|---:|---:|---:|")
+        print("\n| ahead | road returns | called obstacle | and beside one | 0.4-2.5 m above it | called ground |")
+        print("|---|---:|---:|---:|---:|---:|")
         for (near, far), rows in self.labels.items():
-            road, wrong_road, obstacle, wrong_obstacle = np.sum(rows, axis=0)
+            road, wrong_road, at_feet, obstacle, wrong_obstacle = np.sum(rows, axis=0)
             print(
-                f"| {near}-{far} m | {road} | {100 * wrong_road / max(road, 1):.1f} % | {obstacle} | "
+                f"| {near}-{far} m | {road} | {100 * wrong_road / max(road, 1):.1f} % | "
+                f"{100 * at_feet / max(wrong_road, 1):.0f} % | {obstacle} | "
                 f"{100 * wrong_obstacle / max(obstacle, 1):.1f} % |"
             )
         inference = float(np.median(self.seconds["inference"]))

@@ -1,4 +1,4 @@
-"""A plot of the scale over the frames of a drive, one line a mode."""
+"""Pictures of the scale over the frames of a drive, and of obstacles and ground in some of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+
+from recon3d_ros.core.lidar import Returns
+from recon3d_ros.core.obstacles import GROUND, OBSTACLE
 
 WIDTH, HEIGHT = 1200, 520
 LEFT, RIGHT, TOP, BOTTOM = 70, 250, 30, 50
@@ -52,3 +56,26 @@ def write_picture(path: Path, scales: Mapping[str, Sequence[float]]) -> None:
         cv2.line(picture, at, (at[0] + 40, at[1]), COLOURS[name], thickness + 1, cv2.LINE_AA)
         write(name, (at[0] + 50, at[1] + 5))
     cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+def split_picture(
+    image: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], returns: Returns, height: npt.NDArray[np.float64]
+) -> npt.NDArray[np.uint8]:
+    """Returns an RGB picture: left the labels over the image, right the returns; ground green, obstacles red.
+
+    Args:
+        image: (h, w, 3) uint8 RGB.
+        labels: (h, w) of obstacles.split_ground.
+        returns, height: the LiDAR's, and how far each is above level ground, metres.
+    """
+    said, seen = image // 2, image // 2
+    said[labels == GROUND, 1] += 127
+    said[labels == OBSTACLE, 0] += 127
+    for which, colour in ((np.abs(height) < 0.2, (0, 255, 0)), ((height > 0.4) & (height < 2.5), (255, 0, 0))):
+        seen[returns.row[which], returns.column[which]] = colour
+    return np.hstack([said, seen])
+
+
+def write_split_picture(path: Path, pictures: Sequence[npt.NDArray[np.uint8]]) -> None:
+    page = cv2.cvtColor(np.vstack(pictures), cv2.COLOR_RGB2BGR)
+    cv2.imwrite(str(path), page, [cv2.IMWRITE_JPEG_QUALITY, 80])
