@@ -22,7 +22,7 @@ from recon3d_ros.core.transforms import move
 # Part of the depth by which a point must be behind what a camera sees to be hidden from it. Less is taken for the
 # same surface at another depth: two networks' answers differ by as much.
 HIDDEN = 0.3
-BORDER_RAYS = 16  # along each side of an image, by which overlapping views are told from others
+GRID = 16  # rays along each side of an image, by which overlapping views are told from others
 NEAR, FAR = 1.0, 100.0  # metres along z between which overlaps are looked for
 
 
@@ -55,11 +55,9 @@ def kept_points(clouds: Sequence[CameraCloud]) -> list[npt.NDArray[np.bool_]]:
     kept = []
     for cloud in clouds:
         keep = np.ones(len(cloud.points), dtype=np.bool_)
-        others = [other for other in clouds if other is not cloud and overlap(cloud, other)]
-        if others and len(cloud.points):
-            own = _off_axis(_project(cloud.points, cloud)[0], cloud.camera)
-            for other in others:
-                keep &= ~_sees_better(other, cloud.points, own)
+        for other in clouds:
+            if other is not cloud and overlap(cloud, other):
+                keep[_better_seen(cloud, other)] = False
         kept.append(keep)
     return kept
 
@@ -71,50 +69,41 @@ def overlap(cloud: CameraCloud, other: CameraCloud) -> bool:
 
 def _reaches(cloud: CameraCloud, other: CameraCloud) -> bool:
     camera = cloud.camera
-    u = np.linspace(0, camera.width - 1, BORDER_RAYS)
-    v = np.linspace(0, camera.height - 1, BORDER_RAYS)
+    u = np.linspace(0, camera.width - 1, GRID)
+    v = np.linspace(0, camera.height - 1, GRID)
     pixels = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2)
     rays = np.column_stack([(pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy), np.ones(len(pixels))])
-    depths = np.geomspace(NEAR, FAR, 5)
-    points = (rays[None] * depths[:, None, None]).reshape(-1, 3).astype(np.float32)
-    return bool(_project(move(points, cloud.T_base_camera), other)[2].any())
+    points = (rays[None] * np.geomspace(NEAR, FAR, 5)[:, None, None]).reshape(-1, 3).astype(np.float32)
+    return len(_in_image(_scaled_pixels(move(points, cloud.T_base_camera), other), other.camera)) > 0
 
 
-def _sees_better(
-    cloud: CameraCloud, points: npt.NDArray[np.float32], off_axis: npt.NDArray[np.float32]
-) -> npt.NDArray[np.bool_]:
-    """Returns which points a camera sees, and nearer to its middle than `off_axis` says of another.
-
-    Args:
-        cloud: of the camera that is asked.
-        points: (N, 3) float32 metres, base frame.
-        off_axis: (N,) how far from its middle the other camera has them.
-    """
-    pixels, z, inside = _project(points, cloud)
-    candidates = np.flatnonzero(inside)
-    candidates = candidates[_off_axis(pixels[candidates], cloud.camera) < off_axis[candidates]]
-    column, row = np.rint(pixels[candidates]).astype(np.intp).T
-    seen = cloud.depth[row, column]
-    better = np.zeros(len(points), dtype=np.bool_)
+def _better_seen(cloud: CameraCloud, other: CameraCloud) -> npt.NDArray[np.intp]:
+    """Returns the numbers of a camera's points that the other camera sees, and nearer to its middle."""
+    scaled = _scaled_pixels(cloud.points, other)
+    index = _in_image(scaled, other.camera)
+    z, pixels = scaled[index, 2], scaled[index, :2] / scaled[index, 2:]
+    column, row = np.rint(pixels).astype(np.intp).T
     with np.errstate(invalid="ignore"):
-        better[candidates] = z[candidates] <= seen * np.float32(1.0 + HIDDEN)  # False where the depth is NaN
-    return better
+        is_better = z <= other.depth[row, column] * np.float32(1.0 + HIDDEN)  # False where the depth is NaN
+    own = _scaled_pixels(cloud.points[index], cloud)
+    is_better &= _off_axis(pixels, other.camera) < _off_axis(own[:, :2] / own[:, 2:], cloud.camera)
+    return np.asarray(index[is_better], dtype=np.intp)
 
 
-def _project(
-    points: npt.NDArray[np.float32], cloud: CameraCloud
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Returns the (N, 2) pixels of base frame points, their (N,) z, and which are inside the image."""
-    camera = cloud.camera
-    optical = move(points, np.asarray(np.linalg.inv(cloud.T_base_camera), dtype=np.float64))
-    z = optical[:, 2]
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        focal = np.array((camera.fx, camera.fy), dtype=np.float32)
-        centre = np.array((camera.cx, camera.cy), dtype=np.float32)
-        pixels = optical[:, :2] / z[:, None] * focal + centre
-        inside = (z > 0) & (pixels >= -0.5).all(axis=1)
-        inside &= (pixels[:, 0] < camera.width - 0.5) & (pixels[:, 1] < camera.height - 0.5)
-    return pixels, z, inside
+def _scaled_pixels(points: npt.NDArray[np.float32], cloud: CameraCloud) -> npt.NDArray[np.float32]:
+    """Returns (N, 3): u z, v z and z of base frame points in a camera; not yet divided by z, which may be 0."""
+    projection = np.eye(4)
+    projection[:3, :3] = cloud.camera.K
+    return move(points, np.asarray(projection @ np.linalg.inv(cloud.T_base_camera), dtype=np.float64))
+
+
+def _in_image(scaled: npt.NDArray[np.float32], camera: CameraModel) -> npt.NDArray[np.intp]:
+    """Returns the numbers of those scaled pixels that are in front of the camera and inside its image."""
+    u, v, z = scaled.T
+    low, right, bottom = (np.float32(edge) for edge in (-0.5, camera.width - 0.5, camera.height - 0.5))
+    return np.flatnonzero((z > 0) & (u >= low * z) & (u < right * z) & (v >= low * z) & (v < bottom * z)).astype(
+        np.intp
+    )
 
 
 def _off_axis(pixels: npt.NDArray[np.float32], camera: CameraModel) -> npt.NDArray[np.float32]:
