@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("hypothesis", reason="hypothesis is not installed: pip install -r requirements/dev.txt")
 
 from fuzzing import bounded, damaged, inputs
-from hypothesis import event, given
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from recon3d_ros.bags.lidar import sweep_of
@@ -204,7 +204,12 @@ def camera_infos(draw: st.DrawFn) -> Info:
     return info
 
 
+NO_REGION = Region(0, 0, 0, 0)
+TINY_FOCAL = Info(48, 80, "plumb_bob", [], [3e-160, 0, 0, 0, 1, 0, 0, 0, 1], [0.0] * 12, 0, 0, NO_REGION)
+
+
 @inputs(0.2)
+@example(info=TINY_FOCAL, rectified=False)  # its rays were infinite
 @given(info=camera_infos(), rectified=st.booleans())
 def test_any_camera_info_gives_a_camera_that_can_be_used_or_is_refused(info: Info, rectified: bool) -> None:
     with bounded():

@@ -18,6 +18,8 @@ DISTORTION_COEFFICIENTS = {
     "equidistant": (4,),
 }
 
+MIN_FOCAL = 0.01  # of the image's side; a fisheye of 360 degrees has 0.16
+
 
 class CameraError(ValueError):
     """A calibration that cannot be that of a camera."""
@@ -57,6 +59,11 @@ class CameraModel:
             raise CameraError(
                 f"focal lengths are fx={self.fx}, fy={self.fy}, expected positive pixels; the camera is not "
                 "calibrated (K of zeros) or its driver does not load the calibration"
+            )
+        if self.fx < MIN_FOCAL * self.width or self.fy < MIN_FOCAL * self.height:
+            raise CameraError(
+                f"focal lengths are fx={self.fx}, fy={self.fy} in a {self.width}x{self.height} image: no lens is "
+                "so wide; expected pixels, they may be in millimetres"
             )
         if not (-self.width < self.cx < 2 * self.width and -self.height < self.cy < 2 * self.height):
             raise CameraError(
