@@ -21,13 +21,12 @@ from recon3d_ros.engines.cache import (
     BuiltEngine,
     CacheMiss,
     EngineCache,
-    EngineKey,
-    GpuFacts,
     Proof,
     UntrustedEngine,
     record_proof,
 )
 from recon3d_ros.engines.cache_folder import default_cache_dir, open_cache_folder
+from recon3d_ros.engines.engine_key import EngineKey, GpuFacts
 
 NOBODY = 65534
 ORIN = GpuFacts("Orin", "8.7", "12.6")

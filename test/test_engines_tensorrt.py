@@ -16,7 +16,8 @@ from fake_tensorrt import EngineValidity, FakeTensorRt
 
 from recon3d_ros.core.model import ModelError
 from recon3d_ros.engines import EngineError, EngineOptions, open_engine
-from recon3d_ros.engines.cache import GpuFacts, Proof
+from recon3d_ros.engines.cache import Proof
+from recon3d_ros.engines.engine_key import GpuFacts
 from recon3d_ros.engines.tensorrt import build_engine, cached_engine, record_proof
 
 VERSIONS = {"tensorrt": "10.3.0", "tensorrt_rtx": "1.7.1.116"}

@@ -20,8 +20,9 @@ import pytest
 
 from recon3d_ros.core.model import read_model_info
 from recon3d_ros.engines import BUILT_BACKENDS, EngineError, EngineOptions
-from recon3d_ros.engines.cache import CacheMiss, EngineCache, GpuFacts
+from recon3d_ros.engines.cache import CacheMiss, EngineCache
 from recon3d_ros.engines.convert import convert_model
+from recon3d_ros.engines.engine_key import GpuFacts
 from recon3d_ros.engines.tensorrt import build_engine
 from recon3d_ros.engines.tensorrt_api import TensorRtApi
 

@@ -12,66 +12,17 @@ import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 from recon3d_ros.core.atomic_file import open_atomically, write_json
 from recon3d_ros.engines.cache_folder import open_cache_folder
+from recon3d_ros.engines.engine_key import EngineKey, GpuFacts, differences, differing
 
 log = logging.getLogger(__name__)
 MIB = 2**20
-
-
-@dataclass(frozen=True)
-class GpuFacts:
-    """What a built engine depends on of the machine.
-
-    Attributes:
-        name: as the driver says it, e.g. "Orin".
-        compute_capability: e.g. "8.7".
-        driver_cuda: the highest CUDA version of the driver, e.g. "12.6".
-    """
-
-    name: str
-    compute_capability: str
-    driver_cuda: str
-
-    def __str__(self) -> str:
-        return f"{self.name},{self.compute_capability},{self.driver_cuda}"
-
-
-@dataclass(frozen=True)
-class EngineKey:
-    """All that a built engine depends on; engines with unequal keys are never exchanged.
-
-    Attributes:
-        model, model_sha256: the model's name, and the sha256 of its file.
-        backend, version: the run time.
-        gpu: the machine.
-        precision: of the network's body.
-        calibration: sha256 of the images that int8 ranges were taken from; "" for other precisions.
-        profile: input name -> its least, best and greatest shape.
-        flags: what else the builder was told.
-    """
-
-    model: str
-    model_sha256: str
-    backend: str
-    version: str
-    gpu: GpuFacts
-    precision: str
-    calibration: str
-    profile: dict[str, list[list[int]]]
-    flags: dict[str, int]
-
-    @property
-    def stem(self) -> str:
-        """The name of its files without a suffix: readable, and unique to the key."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{re.sub('[^A-Za-z0-9_]', '_', self.model)[:40]}-{self.precision}-{digest[:20]}"
 
 
 @dataclass(frozen=True)
@@ -150,7 +101,7 @@ class EngineCache:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UntrustedEngine(f"{path.name} has no sidecar that can be read ({error})") from error
         if entry.key != key:
-            raise UntrustedEngine(f"{path.name} is of {_differences(entry.key, key)}")
+            raise UntrustedEngine(f"{path.name} is of {differences(entry.key, key)}")
         if len(plan) != entry.size:
             raise UntrustedEngine(f"{path.name} is truncated: {len(plan)} bytes, its sidecar says {entry.size}")
         if hashlib.sha256(plan).hexdigest() != entry.sha256:
@@ -243,8 +194,8 @@ class EngineCache:
         others = [entry.key for entry in self.entries() if entry.key.model == key.model]
         if not others:
             return f"no engine of {key.model} was built yet"
-        nearest = min(others, key=lambda other: len(_differing(other, key)))
-        return f"the engine of {key.model} in the cache is of {_differences(nearest, key)}"
+        nearest = min(others, key=lambda other: len(differing(other, key)))
+        return f"the engine of {key.model} in the cache is of {differences(nearest, key)}"
 
     def _trim(self, *, keep: Path) -> None:
         engines = sorted(self.folder.glob("*.engine"), key=_last_used)
@@ -310,13 +261,3 @@ def _last_used(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:  # removed by another process meanwhile
         return 0.0
-
-
-def _differing(found: EngineKey, wanted: EngineKey) -> list[str]:
-    return [field.name for field in fields(EngineKey) if getattr(found, field.name) != getattr(wanted, field.name)]
-
-
-def _differences(found: EngineKey, wanted: EngineKey) -> str:
-    """Returns e.g. "version 10.3.0, expected 10.7.0"."""
-    pairs = ((name, getattr(found, name), getattr(wanted, name)) for name in _differing(found, wanted))
-    return "; ".join(f"{name} {has}, expected {wants}" for name, has, wants in pairs)

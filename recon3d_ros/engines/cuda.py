@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recon3d_ros.engines.base import EngineError
-from recon3d_ros.engines.cache import GpuFacts
+from recon3d_ros.engines.engine_key import GpuFacts
 
 INSTALL = "pip install cuda-bindings (of the driver's major version: cuda-bindings==12.* or 13.*)"
 

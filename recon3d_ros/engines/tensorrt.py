@@ -16,18 +16,12 @@ import numpy.typing as npt
 from recon3d_ros.core.model import ModelInfo, read_model_info
 from recon3d_ros.core.pipeline import Prediction
 from recon3d_ros.engines.base import EngineError, EngineOptions, check_batch, default_model_path
-from recon3d_ros.engines.cache import (
-    BuiltEngine,
-    CacheMiss,
-    EngineCache,
-    EngineKey,
-    GpuFacts,
-    UntrustedEngine,
-    record_proof,
-)
+from recon3d_ros.engines.cache import BuiltEngine, CacheMiss, EngineCache, UntrustedEngine, record_proof
 from recon3d_ros.engines.convert import REVISION, calibration_digest, convert_model
 from recon3d_ros.engines.cuda import Cuda
-from recon3d_ros.engines.tensorrt_api import OutOfMemory, Progress, TensorRtApi
+from recon3d_ros.engines.engine_key import EngineKey, GpuFacts
+from recon3d_ros.engines.tensorrt_api import OutOfMemory, TensorRtApi
+from recon3d_ros.engines.tensorrt_callbacks import Progress
 
 __all__ = ["BuiltEngine", "Progress", "TensorRtEngine", "build_engine", "cached_engine", "record_proof"]
 

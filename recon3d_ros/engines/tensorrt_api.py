@@ -6,19 +6,13 @@ Both build strongly typed networks, so an engine's precision is that of the grap
 
 from __future__ import annotations
 
-import functools
 import importlib
-import logging
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from recon3d_ros.engines.base import EngineError
-from recon3d_ros.engines.cache import EngineKey
-
-Progress = Callable[[str, float], None]  # the phase's name, and how much of it is done, 0 to 1
+from recon3d_ros.engines.engine_key import EngineKey
+from recon3d_ros.engines.tensorrt_callbacks import Progress, log_of, monitor_of
 
 
 @dataclass(frozen=True)
@@ -86,7 +80,7 @@ class TensorRtApi:
         if tuple(map(int, self.version.split(".")[:2])) < self.flavour.oldest:
             oldest = ".".join(map(str, self.flavour.oldest))
             raise EngineError(f"{self.flavour.title} is {self.version}, expected {oldest} or later")
-        self._log = _log_of(self.trt)
+        self._log = log_of(self.trt)
 
     def build(
         self, graph: bytes, key: EngineKey, *, workspace_mb: int, timing: bytes, on_progress: Progress
@@ -123,7 +117,7 @@ class TensorRtApi:
             if not config.set_timing_cache(cache, False):  # of another GPU or version: begin a new one
                 cache = config.create_timing_cache(b"")
                 config.set_timing_cache(cache, False)
-        monitor = _monitor_of(trt, on_progress)
+        monitor = monitor_of(trt, on_progress)
         config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
         if monitor.error is not None:
@@ -280,54 +274,3 @@ class LoadedEngine:
 
 def _is_out_of_memory(reason: str) -> bool:
     return any(words in reason.lower() for words in ("outofmemory", "out of memory", "insufficient memory", "oom"))
-
-
-@functools.cache
-def _log_of(trt: ModuleType) -> Any:
-    """Returns the package's logger, of which a process has one: TensorRT keeps the first that it was given."""
-
-    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: deque[str] = deque(maxlen=10)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.errors.append(" ".join(message.split()))
-            elif severity == trt.ILogger.WARNING:  # of the rest a build says a hundred thousand lines
-                logging.getLogger(__name__).debug(message)
-
-        def reason(self) -> str:
-            return "; ".join(self.errors) or "it gives no reason"
-
-    return Log()
-
-
-def _monitor_of(trt: ModuleType, on_progress: Progress) -> Any:
-    """Returns a progress monitor; TensorRT calls it from its own threads, through which no exception may pass."""
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self.error: BaseException | None = None
-            self._steps: dict[str, int] = {}
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._steps[phase_name] = num_steps
-            self._tell(phase_name, 0.0)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            self._tell(phase_name, (step + 1) / max(self._steps.get(phase_name, 1), 1))
-            return self.error is None
-
-        def phase_finish(self, phase_name: str) -> None:
-            self._tell(phase_name, 1.0)
-
-        def _tell(self, phase_name: str, share: float) -> None:
-            if self.error is None:
-                try:
-                    on_progress(phase_name, min(share, 1.0))
-                except BaseException as error:
-                    self.error = error
-
-    return Monitor()

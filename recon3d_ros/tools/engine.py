@@ -20,9 +20,10 @@ from recon3d_ros.engines import (
     default_model_path,
     load_engine,
 )
-from recon3d_ros.engines.cache import BuiltEngine, CacheEntry, EngineCache, GpuFacts, Proof, record_proof
+from recon3d_ros.engines.cache import BuiltEngine, CacheEntry, EngineCache, Proof, record_proof
 from recon3d_ros.engines.check import check_engine
 from recon3d_ros.engines.convert import convert_model
+from recon3d_ros.engines.engine_key import GpuFacts
 from recon3d_ros.engines.tensorrt import TensorRtEngine, build_engine, cached_engine
 
 SECONDS_BETWEEN_LINES = 5.0
