@@ -108,9 +108,41 @@ def test_a_lidar_that_stops_leaves_the_last_scale_with_the_reason() -> None:
     assert scale.update(road_frame(Road(), 0.8), 1.0).reason == "no LiDAR sweep has come"
     scale.add_sweep(sweep_of(Road()), 1.1)
     seen = scale.update(road_frame(Road(), 0.8), 1.1)
+    assert not scale.update(road_frame(Road(), 0.8), 1.2).is_held  # a sweep now and then is enough
+    assert scale.update(road_frame(Road(), 0.8), 1.7).reason.endswith("0.60 s old")
     held = scale.update(road_frame(Road(), 0.8), 1.9)
     assert held.is_held and held.scale == seen.scale and held.sigma > seen.sigma
-    assert held.reason == "the nearest LiDAR sweep is 0.80 s from the image"
+    assert held.reason == "the last LiDAR sweep that belongs to an image is 0.80 s old"
+
+
+def test_a_sweep_that_comes_late_or_early_is_compared_with_the_image_of_its_time() -> None:
+    late, early = LidarScale(T_CAMERA_LIDAR), LidarScale(T_CAMERA_LIDAR)
+    early.add_sweep(sweep_of(Road()), 1.2)
+    for stamp, factor in ((1.0, 0.5), (1.1, 0.7), (1.2, 0.8)):
+        before = early.update(road_frame(Road(), factor), stamp)
+        late.update(road_frame(Road(), factor), stamp)
+    assert before.measured == pytest.approx(1 / 0.8, rel=0.01)
+    late.add_sweep(sweep_of(Road()), 1.08)
+    after = late.update(road_frame(Road(), 0.9), 1.3)
+    assert after.measured == pytest.approx(1 / 0.7, rel=0.01)
+
+
+def test_a_lidar_on_another_clock_is_said_so() -> None:
+    for sweep_stamp, stamp in ((1.0, 1.7e9), (1.7e9, 1.0)):
+        scale = LidarScale(T_CAMERA_LIDAR)
+        scale.add_sweep(sweep_of(Road()), sweep_stamp)
+        reason = scale.update(road_frame(Road(), 0.8), stamp).reason
+        assert reason == "a LiDAR sweep is 1699999999.00 s from the nearest image"
+
+
+def test_frames_that_jump_back_in_time_are_measured_again() -> None:
+    scale = LidarScale(T_CAMERA_LIDAR)
+    for stamp, factor in ((50.0, 0.5), (1.0, 0.8)):
+        scale.add_sweep(sweep_of(Road()), stamp)
+        estimate = scale.update(road_frame(Road(), factor), stamp)
+    assert scale.update(road_frame(Road(), 0.8), 0.5).reason == "no LiDAR sweep has come since time jumped"
+    assert estimate.scale == pytest.approx(1 / 0.8, rel=0.02)
+    assert not estimate.is_held
 
 
 def test_a_sweep_of_which_nothing_is_in_the_image_is_no_measurement() -> None:

@@ -31,9 +31,9 @@ class ScaleEstimate:
         scale: positive.
         sigma: standard deviation of log(scale); NaN where nothing is known of it (mode `model`).
         source: "model", "ground" or "lidar".
-        is_held: the frame brought no measurement: the scale is the last one.
+        is_held: no measurement could be used: the scale is the last one.
         reason: why it is held, else "".
-        measured: what this frame alone says, before the filter; None where it is held.
+        measured: what the frame says, before the filter; None where it says nothing.
     """
 
     scale: float
