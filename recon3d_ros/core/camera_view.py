@@ -8,7 +8,7 @@ all outputs alike; then each output selects what it wants.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +90,7 @@ class CameraView:
         self._scan = ScanMaker(options.scan)
         self._rays = RayTable()
         self._label_rays = RayTable()
+        self._last: ScaleEstimate | None = None
         self._all_rays: tuple[CameraModel, npt.NDArray[np.float32]] | None = None
 
     def set_options(self, options: ViewOptions) -> None:
@@ -136,16 +137,23 @@ class CameraView:
         mode, mounting = self.options.scale_mode, place.mounting
         if mode == "ground":
             if mounting is None:
-                return _unknown(mode, "the camera's place over the road is not known")
+                return self._held(mode, "the camera's place over the road is not known")
             is_same = isinstance(self._scale, GroundScale) and is_close(self._scale.mounting, mounting)
             if not is_same:
                 self._scale = GroundScale(mounting)
         elif mode == "lidar":
             if not isinstance(self._scale, LidarScale):
-                return _unknown(mode, "no LiDAR sweep has come")
+                return self._held(mode, "no LiDAR sweep has come")
         elif not isinstance(self._scale, ModelScale):
             self._scale = ModelScale()
-        return self._scale.update(frame, stamp)
+        self._last = self._scale.update(frame, stamp)
+        return self._last
+
+    def _held(self, mode: str, reason: str) -> ScaleEstimate:
+        """Returns the last scale of a mode that has nothing to go by now; the network's own before the first."""
+        if self._last is None or self._last.source != mode:
+            return ScaleEstimate(1.0, math.nan, mode, is_held=True, reason=reason)
+        return replace(self._last, is_held=True, reason=reason, measured=None)
 
     def cloud(self, view: View, *, colors: bool, stride: int, organised: bool) -> Cloud:
         """Returns the points of a view, optical frame.
@@ -199,11 +207,6 @@ class CameraView:
     def scan(self, view: View, T_base_camera: Pose) -> Scan:
         """Returns the scan of a view in the base frame."""
         return self._scan(view.frame.depth, view.frame.camera, T_base_camera)
-
-
-def _unknown(mode: str, reason: str) -> ScaleEstimate:
-    """Returns the network's own scale, for a mode that has nothing to go by yet."""
-    return ScaleEstimate(1.0, math.nan, mode, is_held=True, reason=reason)
 
 
 def is_close(mounting: Mounting, other: Mounting) -> bool:

@@ -249,6 +249,13 @@ class DepthNodeParameters:
         maximum=1000.0,
         live=True,
     )
+    obstacle_slope: float = _parameter(
+        SPLIT.slope,
+        "Metres more of height that count as road for each metre of distance.",
+        minimum=0.0,
+        maximum=0.9,
+        live=True,
+    )
     scan_min_height: float = _parameter(
         SCAN.min_height,
         "Metres along z of base_frame, of what the scan sees.",

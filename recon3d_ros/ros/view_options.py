@@ -34,7 +34,9 @@ def view_options(parameters: DepthNodeParameters) -> ViewOptions:
                 outlier_neighbours=parameters.outlier_neighbours,
             ),
             split=SplitOptions(
-                min_height=parameters.obstacle_min_height, max_height=parameters.obstacle_max_height
+                min_height=parameters.obstacle_min_height,
+                max_height=parameters.obstacle_max_height,
+                slope=parameters.obstacle_slope,
             ),
             scan=ScanOptions(
                 min_height=parameters.scan_min_height,
