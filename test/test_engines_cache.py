@@ -278,6 +278,14 @@ def test_a_read_only_folder_serves_its_engines_and_new_ones_are_held_in_memory(t
         folder.rmdir()
 
 
+def test_a_user_without_a_home_is_asked_for_a_folder(monkeypatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])  # as for a user id that no passwd file knows
+    with pytest.raises(EngineError, match=r"there is no home folder to keep built engines in .*; give a folder"):
+        open_cache_folder()
+
+
 def test_the_default_folder_follows_xdg(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / "recon3d_ros" / "engines"

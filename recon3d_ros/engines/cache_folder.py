@@ -21,7 +21,10 @@ def open_cache_folder(folder: Path | str = "") -> Path:
     Raises:
         EngineError: it cannot be made or read, or somebody else could exchange its engines.
     """
-    folder = Path(folder).expanduser() if str(folder) else default_cache_dir()
+    try:
+        folder = Path(folder).expanduser() if str(folder) else default_cache_dir()
+    except RuntimeError as error:  # a container's user without a home
+        raise EngineError(f"there is no home folder to keep built engines in ({error}); give a folder") from error
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
