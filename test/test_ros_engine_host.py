@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,7 +20,8 @@ pytest.importorskip("onnx", reason="onnx, which makes the model of these tests, 
 from conv_models import write_conv_model
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from fake_engine import FakeEngine
-from lifecycle_msgs.srv import GetState
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from onnx_models import expected_depth, write_model
 from rclpy.lifecycle import TransitionCallbackReturn
 from ros_harness import RosHarness
@@ -35,6 +39,9 @@ ACCURATE, MARKED = (
     1.0,
     1.001,
 )  # the fakes' factor on the model's depth: within every limit, and can be told
+
+
+RESTART = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE)
 
 
 class FakeBuild:
@@ -117,6 +124,15 @@ class Drive:
             publisher.publish(message)
             self.harness.wait_for(lambda name=name: self.node._ports[name]._calibration, "the CameraInfo")
 
+    def change(self, *transitions: int) -> None:
+        """Asks for transitions as a supervisor does, so that the node's own thread removes what it waits on."""
+        client = self.harness.tester.create_client(ChangeState, "/recon3d_depth/change_state")
+        assert client.wait_for_service(10)
+        for transition in transitions:
+            future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+            self.harness.wait_for(future.done, f"transition {transition}")
+            assert future.result().success
+
     def send(self, *cameras: str) -> None:
         """Publishes a frame of each of the cameras; of all where none is named."""
         for name in cameras or self.cameras:
@@ -198,6 +214,7 @@ def test_frames_that_come_before_the_engine_are_rejected_counted_and_explained(d
     build.may_finish.clear()
     live = drive()
     live.start()
+    live.wait_for_value("phase", "build")
     live.send()
     live.wait_for_value("rejected.engine_not_ready", "1", "front")
     assert "tensorrt fp16: build" in live.values("front")["last_error"]
@@ -303,8 +320,7 @@ def test_what_the_engines_log_is_in_the_nodes_log_while_it_is_configured(drive, 
     live.wait_for_serving("tensorrt fp16")
     logging.getLogger("recon3d_ros.engines.cache").warning("the file is truncated; it is built anew")
     logging.getLogger("recon3d_ros.engines.cache").info("built in 3 s")
-    live.node.trigger_deactivate()
-    live.node.trigger_cleanup()
+    live.change(Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
     logging.getLogger("recon3d_ros.engines.cache").warning("nobody hears this")
     log = capfd.readouterr().err
     assert "[recon3d_depth]: the file is truncated" in log and "[recon3d_depth]: built in 3 s" in log
@@ -322,7 +338,7 @@ def test_cleanup_in_mid_build_ends_the_build_and_the_node_can_be_configured_agai
     assert live.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     live.harness.wait_for(lambda: build.built, "the build to begin")
     start = time.monotonic()
-    assert live.node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+    live.change(Transition.TRANSITION_CLEANUP)
     assert build.was_stopped and time.monotonic() - start < 4.0
     assert not [thread for thread in threading.enumerate() if thread.name == "engine"]
     build.may_finish.set()
@@ -356,7 +372,7 @@ def test_a_builder_that_does_not_stop_is_left_behind_and_what_it_makes_never_ser
     assert live.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     live.harness.wait_for(lambda: build.built, "the build to begin")
     host = live.node._engine
-    assert live.node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+    live.change(Transition.TRANSITION_CLEANUP)
     build.may_finish.set()
     live.harness.wait_for(
         lambda: not [t for t in threading.enumerate() if t.name == "engine"], "the builder to end"
@@ -385,8 +401,7 @@ def test_the_whole_way_with_tensorrt_faked_builds_once_proves_and_starts_from_th
         live.start()
         live.wait_for_serving("tensorrt fp16")
         assert live.depth() > 0
-        assert live.node.trigger_deactivate() == live.node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
-        assert live.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        live.change(*RESTART)
         live.wait_for_serving("tensorrt fp16")
         live.wait_for_message("serving with tensorrt fp16", DiagnosticStatus.OK)
         assert len(trt.builds) == 1
@@ -403,11 +418,45 @@ def test_an_engine_whose_output_stays_zero_never_serves_and_is_not_built_again(t
         assert "not finite and positive" in live.values()["refused.1"]
         assert "tensorrt fp32 is not used" in live.values()["refused.2"]
         assert len(trt.builds) == 2
-        live.node.trigger_deactivate()
-        live.node.trigger_cleanup()
-        live.node.trigger_configure()
+        live.change(*RESTART)
         live.wait_for_value("refused.1", "failed its check when it was built")
         live.wait_for_serving("onnxruntime fp32")
         assert len(trt.builds) == 2
     finally:
         live.harness.close()
+
+
+DEAF_BUILD = """
+import sys, time
+from recon3d_ros.engines import fallback
+from recon3d_ros.ros.depth_node import main
+
+def candidate(path, info, options, on_progress):
+    on_progress("build", 0.1)
+    time.sleep(600)  # a builder deep in native code, which hears nothing
+
+fallback.cached_engine = lambda path, options: None
+fallback.open_candidate = candidate
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_in_mid_build_ends_the_node_though_the_builder_does_not_listen(model, tmp_path):
+    log = tmp_path / "node.log"
+    parameters = ["-p", f"model:={model}", "-p", "backend:=tensorrt", "-p", "precision:=fp16"]
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", DEAF_BUILD, "--ros-args", *parameters], stdout=file, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while not all(words in log.read_text() for words in ("engine: build", "configured")):
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        time.sleep(1.0)  # to be active
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in log.read_text()

@@ -31,7 +31,7 @@ from recon3d_ros.ros.diagnostics import key_values
 from recon3d_ros.ros.log_forwarding import RosLogHandler
 from recon3d_ros.ros.parameters import DepthNodeParameters
 
-STOP_SECONDS = 5.0  # what a build has to notice that it is no longer wanted
+STOP_SECONDS = 2.0  # what a build has to notice that it is no longer wanted; launch kills a node after 5
 LOG_SECONDS = 10.0  # between two lines on a build's progress
 
 
@@ -135,10 +135,10 @@ class EngineHost:
         try:
             prediction = serving.engine.infer(images, focals)
             reason = serving.watchdog.look(images, focals, prediction.depth) if serving.watchdog else ""
-        except EngineError as error:
+        except Exception as error:  # whatever a run time raises; a bad batch fails in the reference too
             if serving.watchdog is None:
                 raise
-            reason = str(error)
+            reason = f"it raises {type(error).__name__}: {error}"
         if not reason:
             return prediction
         answer = self._reference.infer(images, focals)  # where this fails too, the engine was not at fault
