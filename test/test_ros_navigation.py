@@ -251,3 +251,16 @@ def test_free_pixels_become_clearing_points_at_the_scans_range(drive):
     assert len(points) > 100
     np.testing.assert_allclose(np.linalg.norm(points - (1.0, 0.2, CAMERA_HEIGHT), axis=1), 4.0, atol=1e-4)
     assert points[:, 2].min() >= 0.0 and points[:, 2].max() <= 2.0
+
+
+def test_a_camera_whose_outputs_fail_costs_the_others_no_frame(drive):
+    # A camera that looks straight up sees no scan.
+    up = "base_link front_optical_frame 1.0 0.2 3.0 0 0 0 1"
+    street = drive("front/scan", "rear/scan", cameras=["front", "rear"], static_transforms=f"{up}; {REAR}")
+    for index in range(3):
+        street.send("front", stamp=(10 + index, 0))
+        street.send("rear", stamp=(10 + index, 0))
+        street.get("rear/scan", index + 1)
+    street.wait_for_value("rejected.scan", "3")
+    assert "straight up or down" in street.values()["last_error"]
+    assert not street.out["front/scan"] and street.values("rear")["published"] == "3"

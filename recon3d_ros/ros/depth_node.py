@@ -171,9 +171,8 @@ class DepthNode(LifecycleNode):
             except Exception as error:  # the thread must outlive any single batch
                 if not rclpy.ok(context=self.context):
                     return
-                self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
                 for name in received:
-                    self._reject(name, FrameError("failed", f"{type(error).__name__}: {error}"))
+                    self._reject(name, self._unexpected(error))
             finally:
                 self._busy_since = None
 
@@ -205,9 +204,11 @@ class DepthNode(LifecycleNode):
             publish_start = time.monotonic()
             try:
                 publisher.publish(name, frame, pipeline.rectifier(camera, crop), item.message.header)
-            except FrameError as error:
+            except Exception as error:  # what one camera's outputs meet must not cost the others their frames
+                if not rclpy.ok(context=self.context):
+                    raise
                 del received[name]
-                self._reject(name, error)
+                self._reject(name, error if isinstance(error, FrameError) else self._unexpected(error))
                 continue
             done = time.monotonic()
             del received[name]
@@ -220,6 +221,11 @@ class DepthNode(LifecycleNode):
             }
             self._healths[name].count_published(latency)
         publisher.end_batch()
+
+    def _unexpected(self, error: Exception) -> FrameError:
+        """Returns the reason for the counters; the log gets the whole story."""
+        self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
+        return FrameError("failed", f"{type(error).__name__}: {error}")
 
     def _reject(self, camera: str, error: FrameError) -> None:
         if self._healths[camera].count_rejected(error.reason, str(error)):
