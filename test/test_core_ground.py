@@ -107,6 +107,19 @@ def test_a_camera_that_looks_down_has_its_height_and_up_from_its_transform() -> 
     )
 
 
+def test_a_camera_mounted_looking_down_finds_the_road_by_its_mounting() -> None:
+    angle = math.radians(12.0)
+    points, _ = see(Road(pitch=angle))
+    height = 1.5 * math.cos(angle) - 1.5 * math.sin(angle)  # the made camera is 1.5 m ahead of what it turns about
+    wrong = fit_ground(points, Mounting.level(height))
+    assert wrong.plane is None
+    assert wrong.reason == "the road is tilted by 12 degrees; correct the camera's pitch and roll"
+    plane = fit_ground(points, Mounting.level(height, pitch=angle)).plane
+    assert plane is not None
+    assert plane.height == pytest.approx(height, rel=0.01)
+    assert rise(plane) == pytest.approx((12.0, 0.0), abs=0.1)
+
+
 @pytest.mark.parametrize("height", [0.0, -1.5, 25.0, math.nan])
 def test_a_camera_on_or_under_the_road_is_refused(height: float) -> None:
     with pytest.raises(MountingError, match=r"the camera is .* m above the road|finite"):

@@ -22,6 +22,7 @@ MAX_TILT = math.radians(6.0)  # of the road against the vehicle standing level
 MAX_RATIO = 2.0  # between the fitted height and the known one: a depth wronger than that is not corrected
 MAX_SLOPE = 0.3  # from one sampled row to the next: more is no road
 MIN_POINTS = 80
+CLEARLY_MORE = 0.2  # of the points lie on a plane free to tilt: among vehicles it is up to 0.16 more
 # A network's errors go together over wide parts of the image: all points say as much as so many independent ones.
 INDEPENDENT = 30.0
 SLOWLY_VARYING = 0.03  # of the height: springs, load, a road that is not flat across; it does not average out
@@ -113,14 +114,16 @@ def fit_ground(
     share = float(is_on.mean())
     if share < min_share or np.count_nonzero(is_on) < MIN_POINTS:
         return GroundFit(None, f"{100 * share:.0f} % of the level points lie on one plane")
+    tilted = _refine(road, plane, across, 0.0)
+    tilt = math.acos(min(1.0, float(tilted @ up / np.linalg.norm(tilted))))
+    if tilt > MAX_TILT and (np.abs(1.0 + road @ tilted) < TOLERANCE).mean() > share + CLEARLY_MORE:
+        return GroundFit(
+            None, f"the road is tilted by {math.degrees(tilt):.0f} degrees; correct the camera's pitch and roll"
+        )
     fitted_height = 1.0 / float(np.linalg.norm(plane))
     normal = plane * fitted_height
-    tilt = math.acos(min(1.0, float(normal @ up)))
-    if tilt > MAX_TILT or not 1 / MAX_RATIO < fitted_height / height < MAX_RATIO:
-        return GroundFit(
-            None,
-            f"the plane is tilted by {math.degrees(tilt):.1f} degrees, {fitted_height:.2f} m below the camera",
-        )
+    if not 1 / MAX_RATIO < fitted_height / height < MAX_RATIO:
+        return GroundFit(None, f"the road is {fitted_height:.2f} m below the camera, which is {height:g} m high")
     residual = 1.4826 * float(np.median(np.abs(residuals[is_on])))
     sigma = math.hypot(SLOWLY_VARYING, residual / math.sqrt(INDEPENDENT * share))
     return GroundFit(GroundPlane(normal, fitted_height, share, residual, sigma))
