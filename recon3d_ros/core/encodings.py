@@ -16,10 +16,11 @@ from recon3d_ros.core.preprocess import RawImage
 Bytes: TypeAlias = "bytes | bytearray | memoryview | array[int] | npt.NDArray[np.uint8]"
 
 MAX_PIXELS = 2**28  # 16384 x 16384: more than any camera has; a larger size is a damaged message
-# A few bytes of JPEG or PNG can claim to be any size and be decoded any number of times. 8K (7680x4320) with four
-# channels, and three times the passes of a progressive JPEG, stay below these limits.
-MAX_DECODED_BYTES = 2**27
-MAX_DECODE_PASSES = 32
+# A few bytes of JPEG or PNG can claim any size and any number of passes. Within these limits are 8K (7680x4320) in
+# colour and one and a half times the passes of a progressive JPEG; the most that they allow takes under 1 s.
+MAX_DECODED_PIXELS = 2**25
+MAX_DECODED_BYTES = 3 * MAX_DECODED_PIXELS
+MAX_DECODE_PASSES = 16
 
 
 class EncodingError(ValueError):
@@ -180,7 +181,7 @@ def decode_compressed(data: Bytes, format: str = "") -> RawImage:
 
     Raises:
         EncodingError: if the bytes are empty, neither JPEG nor PNG, cut off, damaged, or would take more than
-            MAX_DECODED_BYTES or MAX_DECODE_PASSES to decode.
+            MAX_DECODED_PIXELS, MAX_DECODED_BYTES or MAX_DECODE_PASSES to decode.
     """
     if "compresseddepth" in format.lower():
         raise EncodingError(
@@ -195,10 +196,13 @@ def decode_compressed(data: Bytes, format: str = "") -> RawImage:
         raise EncodingError(f"compressed image (format '{format}') {error}") from error
     height, width = header.height, header.width
     _check_size(height=height, width=width)
-    if header.decoded_bytes > MAX_DECODED_BYTES or header.passes > MAX_DECODE_PASSES:
+    claims = (height * width, header.decoded_bytes, header.passes)
+    limits = (MAX_DECODED_PIXELS, MAX_DECODED_BYTES, MAX_DECODE_PASSES)
+    if any(claim > limit for claim, limit in zip(claims, limits, strict=True)):
         raise EncodingError(
             f"{width}x{height} image takes {header.decoded_bytes} bytes and {header.passes} passes to decode, "
-            f"expected at most {MAX_DECODED_BYTES} and {MAX_DECODE_PASSES}; send a smaller image, or a raw one"
+            f"expected at most {MAX_DECODED_PIXELS} pixels, {MAX_DECODED_BYTES} bytes and {MAX_DECODE_PASSES} "
+            "passes; send a smaller image, or a raw one"
         )
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
