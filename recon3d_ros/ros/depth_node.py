@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -24,8 +23,8 @@ from recon3d_ros.ros.camera_port import CameraPort, FrameError, ReceivedImage
 from recon3d_ros.ros.diagnostics import CameraHealth, key_values
 from recon3d_ros.ros.engine_host import EngineHost, engine_options
 from recon3d_ros.ros.frame_publisher import FramePublisher
+from recon3d_ros.ros.inference_thread import InferenceThread, reject
 from recon3d_ros.ros.lifecycle import refuse_impossible_transitions
-from recon3d_ros.ros.mailbox import Mailbox
 from recon3d_ros.ros.parameter_set import declare_parameters, result_of, with_changes
 from recon3d_ros.ros.parameters import DepthNodeParameters, ParameterError
 
@@ -51,9 +50,7 @@ class DepthNode(LifecycleNode):
         self._engine: EngineHost | None = None
         self._pipeline: DepthPipeline | None = None
         self._publisher: FramePublisher | None = None
-        self._mailbox: Mailbox[ReceivedImage] = Mailbox()
-        self._thread: threading.Thread | None = None
-        self._busy_since: float | None = None
+        self._inference: InferenceThread | None = None
         self._state = "unconfigured"
         self._failure = ""
         self._parameter_set = declare_parameters(self)
@@ -107,16 +104,12 @@ class DepthNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._mailbox = Mailbox()
-        self._thread = threading.Thread(
-            target=self._infer_until_closed,
-            args=(self._pipeline, self._publisher, self._mailbox),
-            name="inference",
-            daemon=True,
-        )
         result = super().on_activate(state)
+        self._inference = InferenceThread(
+            self, self._pipeline, self._publisher, self._ports, self._healths, lambda: self._parameter_set
+        )
+        self._inference.start()
         self._state = "active"
-        self._thread.start()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -142,8 +135,8 @@ class DepthNode(LifecycleNode):
 
     def hang(self) -> str:
         """Returns what is wrong where a batch has taken longer than `inference_timeout`, else ""."""
-        since, limit = self._busy_since, self.parameters.inference_timeout
-        seconds = 0.0 if since is None else time.monotonic() - since
+        inference, limit = self._inference, self.parameters.inference_timeout
+        seconds = inference.busy_seconds() if inference is not None else 0.0
         if not 0.0 < limit < seconds:
             return ""
         return f"inference has taken {seconds:.1f} s, inference_timeout is {limit:.1f} s: the engine hangs"
@@ -157,79 +150,9 @@ class DepthNode(LifecycleNode):
         if self._state != "active" or not self._publisher.is_wanted(camera):
             health.count_unwanted()
         elif not self._engine.is_ready:
-            self._reject(camera, FrameError("engine_not_ready", self._engine.message()))
-        elif self._mailbox.put(camera, image) is not None:
-            health.count_dropped()
-
-    def _infer_until_closed(
-        self, pipeline: DepthPipeline, publisher: FramePublisher, mailbox: Mailbox[ReceivedImage]
-    ) -> None:
-        while received := mailbox.take_all():
-            self._busy_since = time.monotonic()
-            try:
-                self._infer(pipeline, publisher, received)
-            except Exception as error:  # the thread must outlive any single batch
-                if not rclpy.ok(context=self.context):
-                    return
-                for name in received:
-                    self._reject(name, self._unexpected(error))
-            finally:
-                self._busy_since = None
-
-    def _infer(
-        self, pipeline: DepthPipeline, publisher: FramePublisher, received: dict[str, ReceivedImage]
-    ) -> None:
-        """Converts, computes and publishes what waited, as one batch; takes out of `received` what is done."""
-        start = time.monotonic()
-        parameters = self._parameter_set
-        names, images, cameras = [], [], []
-        for name, item in list(received.items()):
-            try:
-                image, camera = self._ports[name].decode(item.message)
-            except FrameError as error:
-                del received[name]
-                self._reject(name, error)
-                continue
-            names.append(name)
-            images.append(image)
-            cameras.append(camera)
-        if not names:
-            return
-        decoded = time.monotonic()
-        crops = [parameters.of(name).crop_position for name in names]
-        frames = pipeline(images, cameras, crops)
-        publisher.start_batch(parameters)
-        for name, camera, crop, frame in zip(names, cameras, crops, frames, strict=True):
-            item = received[name]
-            publish_start = time.monotonic()
-            try:
-                publisher.publish(name, frame, pipeline.rectifier(camera, crop), item.message.header)
-            except Exception as error:  # what one camera's outputs meet must not cost the others their frames
-                if not rclpy.ok(context=self.context):
-                    raise
-                del received[name]
-                self._reject(name, error if isinstance(error, FrameError) else self._unexpected(error))
-                continue
-            done = time.monotonic()
-            del received[name]
-            latency = {
-                "wait": start - item.arrival,
-                "decode": decoded - start,
-                **frame.latency,
-                "publish": done - publish_start,
-                "total": done - item.arrival,
-            }
-            self._healths[name].count_published(latency)
-        publisher.end_batch()
-
-    def _unexpected(self, error: Exception) -> FrameError:
-        """Returns the reason for the counters; the log gets the whole story."""
-        self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
-        return FrameError("failed", f"{type(error).__name__}: {error}")
-
-    def _reject(self, camera: str, error: FrameError) -> None:
-        if self._healths[camera].count_rejected(error.reason, str(error)):
-            self.get_logger().warning(f"{camera}: frame rejected ({error.reason}): {error}")
+            reject(self, health, FrameError("engine_not_ready", self._engine.message()))
+        else:
+            self._inference.put(camera, image)
 
     def _set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
@@ -267,11 +190,9 @@ class DepthNode(LifecycleNode):
     def _stop(self) -> None:
         """Ends the inference thread; what waited unread counts as dropped."""
         self._state = "inactive"
-        for name in self._mailbox.close():
-            self._healths[name].count_dropped()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        if self._inference is not None:
+            self._inference.close()
+            self._inference = None
 
     def _release(self) -> None:
         """Ends the inference thread, then removes the topics and the network."""
