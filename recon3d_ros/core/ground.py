@@ -22,7 +22,7 @@ MAX_TILT = math.radians(6.0)  # of the road against the vehicle standing level
 MAX_RATIO = 2.0  # between the fitted height and the known one: a depth wronger than that is not corrected
 MAX_SLOPE = 0.3  # from one sampled row to the next: more is no road
 MIN_POINTS = 80
-CLEARLY_MORE = 0.2  # of the points lie on a plane free to tilt: among vehicles it is up to 0.16 more
+CLEARLY_MORE = 0.2  # of the points lie on a plane free to tilt: among vehicles it was 0.17 more
 # A network's errors go together over wide parts of the image: all points say as much as so many independent ones.
 INDEPENDENT = 30.0
 SLOWLY_VARYING = 0.03  # of the height: springs, load, a road that is not flat across; it does not average out
