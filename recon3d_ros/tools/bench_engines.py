@@ -18,7 +18,8 @@ from recon3d_ros.core.model import ModelInfo, read_model_info
 from recon3d_ros.core.pipeline import DepthPipeline, Engine, Prediction
 from recon3d_ros.core.preprocess import RawImage
 from recon3d_ros.core.self_test import read_self_test
-from recon3d_ros.engines import EngineError, EngineOptions, open_engine
+from recon3d_ros.engines import EngineError, EngineOptions
+from recon3d_ros.engines.fallback import load_proved
 
 WARM_UP = 3
 CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -70,7 +71,7 @@ class ProviderEngine:
 def open_engines(
     path: Path, names: Iterable[str], *, threads: int, max_batch: int, with_cuda_provider: bool
 ) -> tuple[dict[str, Engine], dict[str, str]]:
-    """Returns the engines that can be had of a model, and why the others cannot, by name.
+    """Returns the engines of a model that are there and proved right, and why the others are not used, by name.
 
     Args:
         path: the one-file model.
@@ -85,7 +86,7 @@ def open_engines(
         backend, _, precision = name.partition(":")
         try:
             options = EngineOptions(backend, threads, precision or "fp32", max_batch=max_batch)
-            engines[name] = open_engine(path, options)
+            engines[name] = load_proved(path, options)
         except EngineError as error:
             absent[name] = str(error)
     if with_cuda_provider:
