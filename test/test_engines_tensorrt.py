@@ -144,6 +144,15 @@ def test_another_driver_or_another_model_file_means_another_engine(plain, model,
     assert cached_engine(model, asked) is None
 
 
+def test_a_model_that_is_exchanged_under_way_is_not_built_under_the_old_ones_name(plain, model, tmp_path) -> None:
+    def exchange(phase: str, share: float) -> None:
+        conv_models.write_conv_model(model, weight=2.0)
+
+    with pytest.raises(EngineError, match="was changed while its engine was made"):
+        build_engine(model, options(plain, tmp_path), exchange)
+    assert plain.builds == []
+
+
 def test_the_builder_is_told_all_that_the_key_says(trt, model, tmp_path, cuda) -> None:
     key = build_engine(model, options(trt, tmp_path, max_batch=3, workspace_mb=256)).key
     [config] = trt.builds

@@ -199,12 +199,13 @@ class EngineCache:
 
     def _trim(self, *, keep: Path) -> None:
         engines = sorted(self.folder.glob("*.engine"), key=_last_used)
-        total = sum(path.stat().st_size for path in engines)
+        sizes = {path: _size(path) for path in engines}
+        total = sum(sizes.values())
         for path in engines:
             if total <= self.limit_mb * MIB:
                 return
             if path != keep:
-                total -= path.stat().st_size
+                total -= sizes[path]
                 log.info(f"engine cache: {path.name} goes, the cache is limited to {self.limit_mb} MiB")
                 self._remove(path)
 
@@ -261,3 +262,10 @@ def _last_used(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:  # removed by another process meanwhile
         return 0.0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

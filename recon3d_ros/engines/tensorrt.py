@@ -131,8 +131,14 @@ class _Request:
         """Returns the model file in the precision of the options.
 
         Raises:
-            EngineError: it is in another one, or cannot be converted.
+            EngineError: it is in another one, cannot be converted, or is not the file of the key any more.
         """
+        graph = self._converted()
+        if _sha256(self.path) != self.key.model_sha256:
+            raise EngineError(f"{self.path}: was changed while its engine was made; build once more")
+        return graph
+
+    def _converted(self) -> bytes:
         content = self.path.read_bytes()
         found, wanted = self.api.precision_of(content), self.options.precision
         if found == wanted:
@@ -152,7 +158,7 @@ class _Request:
         batches = (least, greatest, greatest)
         return EngineKey(
             model=info.name,
-            model_sha256=hashlib.sha256(self.path.read_bytes()).hexdigest(),
+            model_sha256=_sha256(self.path),
             backend=options.backend,
             version=self.api.version,
             gpu=gpu,
@@ -171,6 +177,10 @@ class _Request:
                 "converter": REVISION,
             },
         )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _gpu_facts(gpu: int) -> GpuFacts:
