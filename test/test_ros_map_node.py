@@ -212,7 +212,6 @@ def test_odometry_without_a_rotation_is_refused_and_told(make_world: Callable[..
     message.pose.pose.orientation.w = 0.0
     world.publishers["odom"].publish(message)
     world.wait_for(lambda: world.values().get("rejected.odometry") == "1", "the refusal in the diagnostics")
-    assert "unit quaternion" in world.values()["message"]
 
 
 def test_a_recording_that_loops_begins_a_new_map(make_world: Callable[..., World]) -> None:

@@ -236,7 +236,7 @@ def write_depth_bag(
     encoding: str = "16UC1",
     unit: float = 1000.0,
     tf_from: int = 0,
-    tf_late_ns: int = 0,
+    tf_late: int = 0,
     has_tf: bool = True,
 ) -> Path:
     """Writes the ball's depth with CameraInfo, /tf of base_link in odom, and /tf_static of the camera."""
@@ -256,7 +256,7 @@ def write_depth_bag(
         if has_tf and index >= tf_from:
             T = pose @ np.linalg.inv(T_base_camera)
             messages.append(
-                ("/tf", transform("odom", "base_link", T[:3, 3], quaternion(T), stamp + tf_late_ns), stamp)
+                ("/tf", transform("odom", "base_link", T[:3, 3], quaternion(T), stamp + tf_late * STEP), stamp)
             )
     return write_bag(path, messages)
 

@@ -22,7 +22,7 @@ from recon3d_ros.core.poses import check_units, up_axis
 from recon3d_ros.tools.inputs import InputError, add_input_arguments, input_options
 from recon3d_ros.tools.point_files import write_ply
 from recon3d_ros.tools.posed_input import PosedOptions, PosedSource, Reading, open_posed
-from recon3d_ros.tools.posed_network import SCALES
+from recon3d_ros.tools.posed_network import NETWORK_RANGE, SCALES
 from recon3d_ros.tools.run import add_pipeline_arguments, make_pipeline
 
 SAMPLES = 16  # frames that are looked at before the start
@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-depth",
         type=float,
         metavar="M",
-        help=f"farther depth is left out (default: {RANGE_IN_MEDIAN_DEPTHS:g} times the median depth)",
+        help=f"farther depth is left out (default: {RANGE_IN_MEDIAN_DEPTHS:g} times the median depth; of the "
+        f"network {NETWORK_RANGE:g} m at most)",
     )
     defaults = {field.name: field.default for field in dataclasses.fields(FusionSettings)}
     fusion.add_argument(
@@ -164,7 +165,7 @@ def _plan(source: PosedSource, args: argparse.Namespace) -> tuple[FusionSettings
     levels = args.confidence_levels or (NETWORK_LEVELS if source.has_confidence else 1)
     settings = FusionSettings(
         voxel=suggest_voxel(depth) if args.voxel is None else args.voxel,
-        max_depth=RANGE_IN_MEDIAN_DEPTHS * depth if args.max_depth is None else args.max_depth,
+        max_depth=args.max_depth or min(RANGE_IN_MEDIAN_DEPTHS * depth, source.usual_range),
         truncation_voxels=args.truncation,
         confidence_levels=levels,
         memory_mb=args.memory,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ class DepthTopic:
     """The frames of a bag's depth topic; see PosedSource."""
 
     has_confidence = False
+    usual_range = math.inf
 
     def __init__(self, path: Path, topic: str, poses: BagPoses, options: PosedOptions) -> None:
         self._path = path

@@ -9,6 +9,7 @@ poses.txt: one line of 12 numbers an image, the rows of T_world_camera as 3x4 (K
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,7 @@ class DepthFolder:
     """The frames of a folder with recorded depth; see PosedSource."""
 
     has_confidence = False
+    usual_range = math.inf
 
     def __init__(self, path: Path, entries: list[_Entry], camera: CameraModel, options: PosedOptions) -> None:
         self.length = len(entries)

@@ -67,12 +67,14 @@ class PosedSource(Protocol):
         length: frames in the recording, those that cannot be used included.
         notes: what the user should know of how it is read.
         has_confidence: whether frames say how sure their depth is.
+        usual_range: farther depth is seldom worth fusing, metres.
     """
 
     description: str
     length: int
     notes: list[str]
     has_confidence: bool
+    usual_range: float
 
     def read(self, reading: Reading, wanted: Collection[int] | None = None) -> Iterator[PosedDepth]:
         """Yields the frames, or those of some numbers, in their order; `reading` is told of what is left out."""

@@ -13,6 +13,7 @@ from recon3d_ros.tools.inputs import CameraFrame, FrameSource, InputError
 from recon3d_ros.tools.posed_input import Reading, Unusable
 
 SCALES = ("model", "ground")
+NETWORK_RANGE = 20.0  # metres; farther, the depths of different views agree too seldom (docs/results.md)
 PoseOf = Callable[[CameraFrame], Pose]
 
 
@@ -25,6 +26,8 @@ class NetworkFrames:
         pose_of: T_world_camera (4, 4) of an image; raises Unusable where it is not known.
         mounting: the depth is scaled until the road lies as far below the camera as this says; None leaves it.
     """
+
+    usual_range = NETWORK_RANGE
 
     def __init__(
         self,
