@@ -168,7 +168,7 @@ def test_the_costmap_file_overrides_every_default_that_would_drop_our_data() -> 
 
 
 def test_the_costmap_files_topics_are_those_of_the_node(street: Street) -> None:
-    published = {topic for topic, _ in street.node.get_publisher_names_and_types_by_node("recon3d_depth", "/")}
+    published = {publisher.topic_name for publisher in street.node.publishers}
     for layer in ("obstacle_layer", "voxel_layer"):
         parameters = costmap()[layer]
         topics = {parameters[name]["topic"] for name in parameters["observation_sources"].split()}
