@@ -72,12 +72,10 @@ def main(args: argparse.Namespace) -> int:
         report["engines"] = as_json(latencies)
         report["overhead"] = overhead(load_engine(models[0], threads=args.threads), args.rounds)
         print(f"\nimage to depth and points: {report['overhead']:.3f} times the bare engine ({REFERENCE})")
-        bars = {
-            "Engines: ms for one batch": [
-                Bar(f"{row.engine}, {row.width}x{row.height}, batch {row.batch}", row.median_ms, row.p99_ms)
-                for row in latencies
-            ]
-        }
+        bars: dict[str, list[Bar]] = {}
+        for row in latencies:
+            group = bars.setdefault(f"Engines, {row.width}x{row.height}, batch {row.batch}: ms", [])
+            group.append(Bar(row.engine, row.median_ms, row.p99_ms))
         if not args.no_live:
             bars |= _measure_live(args, report, Path(folder), absent)
     for name, reason in absent.items():
