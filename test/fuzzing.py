@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-INPUTS = int(os.environ.get("FUZZ_INPUTS", "500"))  # of all fuzz tests together; 'make soak' asks for 20,000
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "500"))  # each test tries a share of this; 'make soak' says 20,000
 MAX_CPU_SECONDS = 1.0
 MAX_GROWTH_MB = 512
 
