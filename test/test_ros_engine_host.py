@@ -282,7 +282,7 @@ def test_an_engine_that_goes_wrong_in_service_is_replaced_before_its_frame_is_pu
     # This very frame is answered by ONNX Runtime, which goes on while the next engine of the order is built.
     assert live.depth() == pytest.approx(TRUE_DEPTH, rel=1e-5)
     live.wait_for_value("refused.1", words)
-    live.wait_for_message("serving with onnxruntime fp32", DiagnosticStatus.WARN)
+    live.wait_for_message("serving with onnxruntime fp32 until ready: tensorrt fp32: build", DiagnosticStatus.WARN)
     assert live.depth() == pytest.approx(TRUE_DEPTH, rel=1e-5)
     build.nan_share, build.error = 0.0, ""
     build.may_finish.set()
@@ -303,12 +303,16 @@ def test_a_broken_set_up_fails_configure_with_its_reason(drive, monkeypatch):
     )
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here")
-def test_tensorrt_that_is_not_installed_fails_configure_and_says_so(model):
-    live = Drive(model)
+@pytest.mark.skipif(Path("/dev/nvidia0").exists() or Path("/dev/nvmap").exists(), reason="there is a GPU here")
+@pytest.mark.parametrize(("backend", "words"), [("tensorrt", "not installed"), ("tensorrt_rtx", "driver")])
+def test_a_gpu_or_run_time_that_is_not_there_fails_configure_and_says_what_to_do(model, backend, words):
+    present = importlib.util.find_spec(backend) is not None
+    if present != (backend == "tensorrt_rtx"):
+        pytest.skip(f"{backend} is {'' if present else 'not '}installed here")
+    live = Drive(model, backend=backend)
     assert live.node.trigger_configure() == TransitionCallbackReturn.FAILURE
     live.harness.wait_for(
-        lambda: live.diagnostics and "tensorrt" in live.diagnostics[-1].status[0].message, "the reason"
+        lambda: live.diagnostics and words in live.diagnostics[-1].status[0].message, f"'{words}'"
     )
     assert live.diagnostics[-1].status[0].level == DiagnosticStatus.ERROR
     live.harness.close()
@@ -450,7 +454,7 @@ def test_ctrl_c_in_mid_build_ends_the_node_though_the_builder_does_not_listen(mo
         )
     try:
         deadline = time.monotonic() + 30
-        while not all(words in log.read_text() for words in ("engine: build", "configured")):
+        while not all(words in log.read_text() for words in ("fp16: build", "configured")):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
         time.sleep(1.0)  # to be active

@@ -91,7 +91,7 @@ class EngineHost:
         self._asked = options
         self._logger = logger
         self._refusals: list[Refusal] = []
-        self._phase, self._share = "", 0.0
+        self._preparing, self._phase, self._share = label(options), "", 0.0
         self._since = self._last_log = time.monotonic()
         self._is_closed = threading.Event()
         self._lock = threading.Lock()  # of the change from one engine to another
@@ -151,7 +151,7 @@ class EngineHost:
         build = ""
         if self._phase:
             seconds = time.monotonic() - self._since
-            build = f"{label(self._asked)}: {self._phase}, {self._share:.0%}, {seconds:.0f} s"
+            build = f"{self._preparing}: {self._phase}, {self._share:.0%}, {seconds:.0f} s"
         if serving is None:
             return build
         refusal = f"; {self._refusals[-1]}" if self._refusals else ""
@@ -219,6 +219,7 @@ class EngineHost:
         )
 
     def _prove(self, options: EngineOptions) -> Engine:
+        self._preparing = label(options)
         return open_proved(self._path, options, self._reference, self._test, self._progress)
 
     def _progress(self, phase: str, share: float) -> None:
@@ -227,7 +228,7 @@ class EngineHost:
         now = time.monotonic()
         if phase != self._phase or now - self._last_log > LOG_SECONDS:
             self._last_log = now
-            self._logger.info(f"engine: {phase}, {share:.0%}, {now - self._since:.0f} s")
+            self._logger.info(f"engine: {self._preparing}: {phase}, {share:.0%}, {now - self._since:.0f} s")
         self._phase, self._share = phase, share
 
     def _refuse(self, refusal: Refusal) -> None:
