@@ -245,7 +245,7 @@ def picture(args: argparse.Namespace) -> None:
         fov_deg=args.fov,
         center=args.target,
         eye=args.eye,
-        up=[-x for x in args.up],
+        up=down,
         width_px=width,
         height_px=height,
     )

@@ -288,3 +288,10 @@ def test_the_launch_file_overrides_parameters_of_the_node_and_starts_what_setup_
     }
     assert {"map_node", NODE_NAME, "map_node.yaml"} <= words
     assert '"map_node = recon3d_ros.ros.map_node:main"' in (ROOT / "setup.py").read_text(encoding="utf-8")
+
+
+def test_the_documented_table_is_the_parameters() -> None:
+    text = (ROOT / "docs" / "reconstruction.md").read_text(encoding="utf-8")
+    rows = [f"| `{name}` | `{field.default!r}` |" for name, field in DECLARED.items()]
+    assert re.findall(r"^\| `\w+` \| `[^`]*` \|", text, flags=re.MULTILINE) == rows
+    assert all(field.metadata["what"] in text for field in DECLARED.values())
