@@ -37,7 +37,7 @@ ROSDEP_KEYS = {
     "yaml": "python3-yaml",
 }
 # Imported only on demand.
-OPTIONAL = {"onnx", "openvino"}
+OPTIONAL = {"onnx", "open3d", "openvino", "rerun", "trimesh"}
 
 
 def imported_packages(path: Path) -> set[str]:
@@ -88,7 +88,7 @@ def test_requirements_are_pinned_exactly_and_agree_between_the_sets() -> None:
     pins: dict[tuple[str, str], set[str]] = {}
     for path in sorted((ROOT / "requirements").glob("*.txt")):
         for line in path.read_text(encoding="utf-8").splitlines():
-            if line and not line.startswith("#"):
+            if line and not line.startswith(("#", "-r ")):
                 pin = re.fullmatch(r"([a-z0-9-]+)==([0-9][0-9a-z.+]*)(?:; (.+))?", line)
                 assert pin, f"{path.name}: '{line}' is not NAME==VERSION"
                 pins.setdefault((pin[1], pin[3] or ""), set()).add(pin[2])
@@ -109,7 +109,7 @@ def test_pip_install_lays_the_package_and_its_ros_files(tmp_path: Path) -> None:
     assert missing_in(prefix) == []
     assert (prefix / "recon3d_ros" / "models" / default_model_path().name).is_file()
     assert not (prefix / "training").exists()
-    assert {path.name for path in (prefix / "bin").iterdir()} == {"recon3d", "depth_node"}
+    assert {path.name for path in (prefix / "bin").iterdir()} == {"recon3d", "depth_node", "map_node"}
     metadata = next(prefix.glob("recon3d_ros-*.dist-info")) / "METADATA"
     required = re.findall(r"^Requires-Dist: ([\w-]+)>=[\d.]+$", metadata.read_text(encoding="utf-8"), re.MULTILINE)
     pinned = re.findall(r"^([\w-]+)==", (ROOT / "requirements" / "runtime.txt").read_text("utf-8"), re.MULTILINE)
