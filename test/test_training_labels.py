@@ -10,12 +10,17 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install -r requirements/training.txt")
 pytest.importorskip("embreex", reason="needs embreex: pip install -r requirements/training.txt")
 
+from drives import write_drive  # noqa: E402
 from toy_shapes import write_modelnet, write_shapenet_part  # noqa: E402
 
+from recon3d_ros.core.camera import CameraModel  # noqa: E402
+from training.checkpoints import save_checkpoint  # noqa: E402
 from training.config import make_config, read_config  # noqa: E402
 from training.datasets.files import DatasetError  # noqa: E402
 from training.evaluate_points import evaluate_labels, label_metrics  # noqa: E402
 from training.labels.blocks import BLOCK, in_block, label_cloud  # noqa: E402
+from training.labels.look import COLOURS, WIDTH, draw, look, road_points  # noqa: E402
+from training.labels.look import main as look_main  # noqa: E402
 from training.labels.samples import LabelSamples, labelled_clouds  # noqa: E402
 from training.labels.streets import LABELS, street_clouds  # noqa: E402
 from training.labels.streets import main as streets_main  # noqa: E402
@@ -173,3 +178,35 @@ def test_a_network_that_knows_nothing_is_judged_so(street_folder: Path) -> None:
 
 def test_the_configuration_that_ships_has_the_streets_labels() -> None:
     assert make_config(read_config(CONFIG), origin=str(CONFIG)).network.labels == LABELS
+
+
+def test_points_of_a_camera_are_brought_above_the_road_below_it() -> None:
+    # 1 m to the right, 0.5 m below a camera 1.5 m high, 10 m ahead.
+    np.testing.assert_allclose(road_points(np.array([[1.0, 0.5, 10.0]]), 1.5), [[10.0, -1.0, 1.0]])
+
+
+def test_a_point_is_drawn_where_the_camera_sees_it_in_its_label_s_colour() -> None:
+    K = np.array([[60.0, 0, 37.5], [0, 62, 20.25], [0, 0, 1]])
+    camera = CameraModel.from_calibration(width=80, height=48, K=K)
+    image = np.zeros((48, 80, 3), np.uint8)
+    shown = draw(image, camera, np.array([[1.0, 0.5, 10.0]], np.float32), np.array([int(Sort.VEHICLE)]))
+    u, v = (37.5 + 60 * 0.1) * WIDTH / 80, (20.25 + 62 * 0.05) * WIDTH / 80
+    assert shown.shape == (48 * WIDTH // 80, WIDTH, 3)
+    assert shown[round(v), round(u)].tolist() == COLOURS[Sort.VEHICLE].tolist()
+    assert (shown > 0).any(axis=2).sum() < 20
+
+
+def test_a_labeller_is_looked_at_on_a_drive(tmp_path: Path, capsys) -> None:
+    network = PointNet(STREETS).eval()
+    save_checkpoint(tmp_path / "a.pt", network, weights=network.state_dict())
+    drive = write_drive(tmp_path / "drive", 3)
+    seen = look(tmp_path / "a.pt", drive, frames=2)
+    assert seen.counts["lidar"].sum() == 2 * 4  # all returns lie within 50 m
+    assert seen.counts["depth"].sum() > 0 and len(seen.label_seconds) == 2
+    look_main([str(tmp_path / "a.pt"), str(drive), str(tmp_path / "out.png"), "--frames", "1"])
+    assert "lidar  other" in capsys.readouterr().out and (tmp_path / "out.png").stat().st_size > 1000
+    other = PointNet(PointNetConfig(labels=("a", "b"), per_point=True, global_channels=16))
+    save_checkpoint(tmp_path / "b.pt", other, weights=other.state_dict())
+    with pytest.raises(SystemExit):
+        look_main([str(tmp_path / "b.pt"), str(drive), str(tmp_path / "out.png")])
+    assert "has the labels ('a', 'b'), expected ('other'" in capsys.readouterr().err

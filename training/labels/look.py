@@ -7,7 +7,9 @@ depth network, both coloured by their labels. Real clouds come without the truth
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -64,8 +66,24 @@ def legend() -> Picture:
     return strip
 
 
-def look(checkpoint: Path, folder: Path, *, frames: int) -> tuple[Picture, dict[str, npt.NDArray[np.int64]]]:
-    """Returns the picture, and how many points of each kind of cloud got each label, (7,).
+@dataclass(frozen=True)
+class Look:
+    """What a labeller makes of a drive.
+
+    Attributes:
+        picture: (H, W, 3) uint8 RGB.
+        counts: How many points of each kind of cloud ("lidar", "depth") got each label, (7,).
+        depth_seconds, label_seconds: Times of the depth network and of the labels of its points, for each frame.
+    """
+
+    picture: Picture
+    counts: dict[str, npt.NDArray[np.int64]]
+    depth_seconds: list[float]
+    label_seconds: list[float]
+
+
+def look(checkpoint: Path, folder: Path, *, frames: int) -> Look:
+    """Returns what the labeller of a checkpoint makes of a drive.
 
     Raises:
         CheckpointError, DriveError: A file cannot be used.
@@ -76,7 +94,7 @@ def look(checkpoint: Path, folder: Path, *, frames: int) -> tuple[Picture, dict[
         raise ValueError(f"{checkpoint}: has the labels {network.config.labels}, expected {LABELS}")
     scores_of = point_scores(network)
     drive, pipeline, rays = DriveFrames(folder), DepthPipeline(load_engine(default_model_path())), RayTable()
-    rows = [legend()]
+    rows, depth_seconds, label_seconds = [legend()], [], []
     counts = {"lidar": np.zeros(len(LABELS), np.int64), "depth": np.zeros(len(LABELS), np.int64)}
     for index in np.linspace(0, len(drive) - 1, frames).round().astype(int):
         true = drive.true_frame(int(index))
@@ -91,13 +109,17 @@ def look(checkpoint: Path, folder: Path, *, frames: int) -> tuple[Picture, dict[
             ("depth", frame.image, frame.camera, depth),
         ):
             ahead = points[(points[:, 2] > RANGE[0]) & (points[:, 2] < RANGE[1])]
+            start = time.perf_counter()
             labels = label_cloud(road_points(ahead, true.camera_height), scores_of)
+            seconds = time.perf_counter() - start  # of the depth cloud, which comes last
             counts[kind] += np.bincount(labels, minlength=len(LABELS))
             tiles.append(draw(image, camera, ahead, labels))
+        depth_seconds.append(frame.latency["infer"])
+        label_seconds.append(seconds)
         height = max(len(tile) for tile in tiles)
         padded = [cv2.copyMakeBorder(t, 0, height - len(t), 0, 0, cv2.BORDER_CONSTANT) for t in tiles]
         rows.append(np.hstack([np.asarray(tile, np.uint8) for tile in padded]))
-    return np.vstack(rows), counts
+    return Look(np.vstack(rows), counts, depth_seconds, label_seconds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -110,16 +132,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.out.suffix not in (".jpg", ".png"):
         parser.error(f"{options.out}: give a .jpg or .png file")
     try:
-        picture, counts = look(options.checkpoint, options.drive, frames=options.frames)
+        seen = look(options.checkpoint, options.drive, frames=options.frames)
         quality = [cv2.IMWRITE_JPEG_QUALITY, 70] if options.out.suffix == ".jpg" else []
-        _, data = cv2.imencode(options.out.suffix, np.ascontiguousarray(picture[..., ::-1]), quality)
+        _, data = cv2.imencode(options.out.suffix, np.ascontiguousarray(seen.picture[..., ::-1]), quality)
         with open_atomically(options.out) as file:
             file.write(data.tobytes())
     except (OSError, ValueError, RuntimeError) as error:
         parser.exit(1, f"{error}\n")
-    for kind, count in counts.items():
+    for kind, count in seen.counts.items():
         shares = count / max(count.sum(), 1)
         print(f"{kind:6} " + "  ".join(f"{name} {share:.1%}" for name, share in zip(LABELS, shares, strict=True)))
+    depth_ms, label_ms = (1e3 * np.median(values) for values in (seen.depth_seconds, seen.label_seconds))
+    print(f"median: depth network {depth_ms:.0f} ms, labels of every {STRIDE}rd pixel's point {label_ms:.0f} ms")
 
 
 if __name__ == "__main__":
