@@ -14,7 +14,7 @@ from drives import write_drive  # noqa: E402
 from toy_shapes import write_modelnet, write_shapenet_part  # noqa: E402
 
 from recon3d_ros.core.camera import CameraModel  # noqa: E402
-from training.checkpoints import save_checkpoint  # noqa: E402
+from training.checkpoints import load_network, save_checkpoint  # noqa: E402
 from training.config import make_config, read_config  # noqa: E402
 from training.datasets.files import DatasetError  # noqa: E402
 from training.evaluate_points import evaluate_labels, label_metrics  # noqa: E402
@@ -210,3 +210,17 @@ def test_a_labeller_is_looked_at_on_a_drive(tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         look_main([str(tmp_path / "b.pt"), str(drive), str(tmp_path / "out.png")])
     assert "has the labels ('a', 'b'), expected ('other'" in capsys.readouterr().err
+
+
+def test_one_command_trains_a_classifier_that_tells_four_solids_apart(tmp_path: Path) -> None:
+    shapes = write_modelnet(tmp_path / "modelnet")
+    config = tmp_path / "solids.yaml"
+    config.write_text(
+        "task: labels\nnetwork: {labels: [slab, post, ball, hoop], points: 64, global_channels: 32}\n"
+        "pretrained: false\nfreeze_stride: 0\nencoder_rate: 1.0\nfirst_part: 1.0\nbatch_size: 8\nsteps: 60\n"
+        "learning_rate: 0.005\nema_decay: 0.8\nworkers: 0\n"
+        "cross_entropy_weight: 1.0\northogonality_weight: 0.001\n"
+    )
+    train_main([str(shapes), "--config", str(config), "--no-board", "--out", str(tmp_path / "run")])
+    metrics = evaluate_labels(load_network(tmp_path / "run" / "last.pt", "labels"), shapes)
+    assert metrics["accuracy"] >= 7 / 8
