@@ -148,6 +148,9 @@ def test_folders_that_do_not_fit_the_network_are_refused(tmp_path: Path, street_
     (tmp_path / "broken.npz").write_bytes(b"no archive")
     with pytest.raises(DatasetError, match=r"broken\.npz: not a cloud with labels"):
         labelled_clouds(tmp_path, STREETS)[0]
+    np.savez(tmp_path / "broken.npz", points=np.zeros((5, 3), np.float32), labels=np.zeros(4, np.uint8))
+    with pytest.raises(DatasetError, match=r"points are \(5, 3\), labels \(4,\); expected"):
+        labelled_clouds(tmp_path, STREETS)[0]
 
 
 def test_the_iou_of_labels_is_that_by_hand() -> None:

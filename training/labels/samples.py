@@ -48,9 +48,14 @@ class StreetClouds:
     def __getitem__(self, index: int) -> tuple[Array, Labels]:
         try:
             with np.load(self.files[index]) as file:
-                return file["points"], file["labels"].astype(np.int64)
+                points, labels = file["points"], file["labels"].astype(np.int64)
         except (OSError, ValueError, KeyError) as error:
             raise DatasetError(f"{self.files[index]}: not a cloud with labels ({error})") from error
+        if points.shape != (len(labels), 3) or len(labels) == 0:
+            raise DatasetError(
+                f"{self.files[index]}: points are {points.shape}, labels {labels.shape}; expected (N, 3) and (N,)"
+            )
+        return points, labels
 
     def crop(self, points: Array, labels: Labels, rng: np.random.Generator) -> tuple[Array, Labels]:
         """Returns the block around a random point of a random label, so that rare things are seen as often."""
