@@ -90,6 +90,7 @@ def show_node(args: argparse.Namespace) -> int:
     from recon3d_ros.ros.live_frames import LiveFrames
 
     cameras = [camera.strip("/") for camera in args.live]
+    print(f"waiting for a node's frames of {', '.join(cameras)}; Ctrl-C ends")
     with (
         recording("live", cameras, args.output) as sink,
         LiveFrames(cameras) as frames,
