@@ -175,6 +175,31 @@ def test_blocks_far_from_the_vehicle_are_forgotten_and_start_anew_when_seen_agai
     assert len(volume.points(min_views=3)[0]) == len(before)
 
 
+@pytest.mark.parametrize("is_limited", [False, True])
+def test_what_changes_shows_once_old_views_weigh_less(is_limited: bool) -> None:
+    pose = around(3)[0]
+    volume = Volume(SETTINGS)
+    for _ in range(40):
+        volume.add(PosedDepth(ball_depth(pose), CAMERA, pose))
+    if is_limited:
+        volume.limit_views(2)
+    for _ in range(8):
+        volume.add(PosedDepth(ball_depth(pose) + np.float32(0.03), CAMERA, pose))
+    points, _ = volume.points(min_views=1)
+    seen = (points - pose[:3, 3]) @ pose[:3, :3]
+    pixels = np.rint(CAMERA.project(seen)).astype(int)
+    is_central = np.linalg.norm(pixels - [66, 47], axis=1) < 8
+    moved = np.median(seen[is_central, 2] - ball_depth(pose)[pixels[is_central, 1], pixels[is_central, 0]])
+    assert moved == pytest.approx(0.03 * (8 / 10 if is_limited else 8 / 48), abs=0.002)
+
+
+def test_a_pose_too_far_away_for_float32_is_refused() -> None:
+    pose = around(3)[0].copy()
+    pose[0, 3] += 500_000.0  # as UTM has it
+    with pytest.raises(FusionError, match="its pose is 500 km from the world's origin"):
+        Volume(SETTINGS).add(PosedDepth(ball_depth(around(3)[0]), CAMERA, pose))
+
+
 def test_the_plan_expects_about_what_the_fusion_takes() -> None:
     all_frames = frames(60)
     plan = make_plan(all_frames[::6], frames=60, settings=SETTINGS)

@@ -36,6 +36,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 from recon3d_ros.core.camera import CameraModel  # noqa: E402
 from recon3d_ros.core.fusion_settings import FusionError  # noqa: E402
 from recon3d_ros.ros import messages  # noqa: E402
+from recon3d_ros.ros.frames import transform_message  # noqa: E402
 from recon3d_ros.ros.map_node import NODE_NAME, MapNode  # noqa: E402
 from recon3d_ros.ros.map_parameters import MapNodeParameters  # noqa: E402
 from recon3d_ros.ros.parameters import ParameterError  # noqa: E402
@@ -186,6 +187,29 @@ def test_the_map_is_published_in_the_world_and_saved_on_request(
     assert np.percentile(np.abs(np.linalg.norm(mesh.vertices - CENTER, axis=1) - RADIUS), 95) < 0.02
     assert (mesh.visual.vertex_colors[:, :3] == COLOR).all()
     assert [path.name for path in file.parent.iterdir()] == ["ball.ply"]
+
+
+def test_the_map_follows_tf(make_world: Callable[..., World]) -> None:
+    pytest.importorskip("tf2_ros", reason="tf2_ros is not installed")
+    from tf2_msgs.msg import TFMessage
+
+    world = make_world(odometry_topic="", min_views=2.0)
+    publisher = world.tester.create_publisher(TFMessage, "/tf", RELIABLE)
+    world.wait_for(publisher.get_subscription_count, "the node to listen to /tf")
+    for index, pose in enumerate(around(24)):
+        moving = header(index, "odom")
+        T = pose @ np.linalg.inv(T_BASE_CAMERA)
+        publisher.publish(TFMessage(transforms=[stamped(transform_message("odom", "base_link", T), moving)]))
+        world.show(index, pose, odometry_too=False)
+        world.wait_for(lambda index=index: world.node._health.published > index, f"view {index}")
+    points, _ = world.node._volume.points(min_views=2.0)
+    assert len(points) > 3000
+    assert np.percentile(np.abs(np.linalg.norm(points - CENTER, axis=1) - RADIUS), 95) < 0.02
+
+
+def stamped(message: Any, stamp: Header) -> Any:
+    message.header = Header(stamp=stamp.stamp, frame_id=message.header.frame_id)
+    return message
 
 
 def test_what_lies_farther_than_the_radius_is_forgotten(make_world: Callable[..., World]) -> None:

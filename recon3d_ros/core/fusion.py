@@ -125,6 +125,10 @@ class Volume:
             raise too_large(self.settings, needed, fitting_voxel(self.settings, needed))
         hashmap.reserve(grown)
 
+    def limit_views(self, views: float) -> None:
+        """Lets no voxel weigh more than so many views, so that what changes shows after about as many more."""
+        self.grid.attribute("weight").reshape((-1,)).clip_(0.0, views * self.settings.confidence_levels)
+
     def forget_beyond(self, center: npt.ArrayLike, radius: float) -> None:
         """Empties the blocks whose centre is farther than `radius` from `center`, both in metres."""
         hashmap = self.grid.hashmap()
@@ -169,7 +173,7 @@ class Volume:
         points = points.take(np.flatnonzero(points[:, 2] > 0), axis=0)
         if len(points) == 0:
             return None
-        T = check_rigid(frame.T_world_camera, f"{frame.name}: its pose").astype(np.float32)
+        T = self._pose(frame).astype(np.float32)
         positions = self._o3d.core.Tensor(points @ T[:3, :3].T + T[:3, 3], device=self._device)
         cloud = self._o3d.t.geometry.PointCloud(positions)
         return self.grid.compute_unique_block_coordinates(cloud, float(self.settings.truncation_voxels))
@@ -189,8 +193,18 @@ class Volume:
         return np.where(is_usable, frame.depth, np.float32(0.0))
 
     def _matrices(self, frame: PosedDepth) -> tuple[Any, Any]:
-        T_camera_world = np.linalg.inv(check_rigid(frame.T_world_camera, f"{frame.name}: its pose"))
-        return self._o3d.core.Tensor(frame.camera.K), self._o3d.core.Tensor(T_camera_world)
+        """Returns K and T_camera_world as tensors."""
+        return self._o3d.core.Tensor(frame.camera.K), self._o3d.core.Tensor(np.linalg.inv(self._pose(frame)))
+
+    def _pose(self, frame: PosedDepth) -> npt.NDArray[np.float64]:
+        pose = check_rigid(frame.T_world_camera, f"{frame.name}: its pose")
+        far = float(np.abs(pose[:3, 3]).max())
+        if far * np.finfo(np.float32).eps > self.settings.voxel / 10:
+            raise FusionError(
+                f"{frame.name}: its pose is {far / 1000:.0f} km from the world's origin, where Open3D's float32 "
+                f"does not hold a voxel of {self.settings.voxel:g} m; use a frame that begins near (odom, not UTM)"
+            )
+        return pose
 
     def _image(self, pixels: npt.NDArray[np.float32]) -> Any:
         tensor = self._o3d.core.Tensor(np.ascontiguousarray(pixels), device=self._device)

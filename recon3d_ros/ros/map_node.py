@@ -29,7 +29,7 @@ from recon3d_ros.core.camera_info import camera_from_info
 from recon3d_ros.core.encodings import EncodingError
 from recon3d_ros.core.fusion import Volume
 from recon3d_ros.core.fusion_mesh import extract_mesh
-from recon3d_ros.core.fusion_settings import FusionError, FusionSettings, PosedDepth
+from recon3d_ros.core.fusion_settings import FusionError, PosedDepth
 from recon3d_ros.core.image_message import rgb_of
 from recon3d_ros.core.lidar import LidarError
 from recon3d_ros.core.mesh import count_edges
@@ -42,7 +42,7 @@ from recon3d_ros.ros.diagnostics import CameraHealth
 from recon3d_ros.ros.frames import open_frames
 from recon3d_ros.ros.mailbox import Mailbox
 from recon3d_ros.ros.map_motion import Motion, OdometryMotion, TfMotion
-from recon3d_ros.ros.map_parameters import MapNodeParameters, declare_parameters, with_changes
+from recon3d_ros.ros.map_parameters import declare_parameters, with_changes
 from recon3d_ros.ros.parameters import ParameterError
 
 NODE_NAME = "recon3d_map"
@@ -76,7 +76,7 @@ class MapNode(Node):
         self._thread: threading.Thread | None = None
         self.parameters = declare_parameters(self)
         self._health = CameraHealth("map", self.parameters.stale_after)
-        self._settings = _settings(self.parameters)
+        self._settings = self.parameters.fusion
         self._volume = Volume(self._settings)
         self._volume_lock = threading.Lock()
         self._depths: dict[int, Image] = {}  # by stamp, until the colour of the same stamp has come
@@ -199,6 +199,7 @@ class MapNode(Node):
         with self._volume_lock:
             self._volume.add(frame)
             self._volume.forget_beyond(pose[:3, 3], self.parameters.radius)
+            self._volume.limit_views(self.parameters.max_views)
         fused = time.monotonic()
         if fused - self._last_cloud >= self.parameters.cloud_period and self._cloud.get_subscription_count():
             self._last_cloud = fused
@@ -261,16 +262,6 @@ class MapNode(Node):
         message = DiagnosticArray(status=[self._health.report(is_active=True)])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-
-def _settings(p: MapNodeParameters) -> FusionSettings:
-    return FusionSettings(
-        voxel=p.voxel,
-        max_depth=p.max_depth,
-        truncation_voxels=p.truncation_voxels,
-        memory_mb=p.memory_mb,
-        device=p.device,
-    )
 
 
 def _stamp_ns(header: Header) -> int:

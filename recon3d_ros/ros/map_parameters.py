@@ -11,6 +11,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from recon3d_ros.core.fusion_settings import FusionSettings
 from recon3d_ros.ros.parameters import ParameterError
 
 
@@ -54,6 +55,13 @@ class MapNodeParameters:
     min_views: float = _parameter(
         3.0, "What was seen less often is neither published nor saved.", minimum=1.0, maximum=1000.0, live=True
     )
+    max_views: float = _parameter(
+        100.0,
+        "Older views count as so many at most: what changes shows after about as many new ones.",
+        minimum=1.0,
+        maximum=1e6,
+        live=True,
+    )
     memory_mb: float = _parameter(
         1024.0, "What the map may take; frames that need more are refused.", minimum=1.0, maximum=1e6
     )
@@ -66,6 +74,12 @@ class MapNodeParameters:
     stale_after: float = _parameter(
         2.0, "Seconds without depth after which the map is reported as stale.", minimum=0.1, maximum=3600.0
     )
+
+    @property
+    def fusion(self) -> FusionSettings:
+        """How frames are fused."""
+        names = ("voxel", "max_depth", "truncation_voxels", "memory_mb", "device")
+        return FusionSettings(**{name: getattr(self, name) for name in names})
 
 
 FIELDS = {item.name: item for item in dataclasses.fields(MapNodeParameters)}
