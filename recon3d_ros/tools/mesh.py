@@ -162,10 +162,11 @@ def _plan(source: PosedSource, args: argparse.Namespace) -> tuple[FusionSettings
     poses = np.stack([frame.T_world_camera for frame in samples])
     depth = median_depth(samples)
     check_units(poses, depth, frames_apart=max(1.0, (source.length - 1) / max(len(samples) - 1, 1)))
+    usual_range = min(RANGE_IN_MEDIAN_DEPTHS * depth, source.usual_range)
     levels = args.confidence_levels or (NETWORK_LEVELS if source.has_confidence else 1)
     settings = FusionSettings(
         voxel=suggest_voxel(depth) if args.voxel is None else args.voxel,
-        max_depth=args.max_depth or min(RANGE_IN_MEDIAN_DEPTHS * depth, source.usual_range),
+        max_depth=usual_range if args.max_depth is None else args.max_depth,
         truncation_voxels=args.truncation,
         confidence_levels=levels,
         memory_mb=args.memory,
