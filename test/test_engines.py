@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from onnx_models import expected_depth, write_model
 
-from recon3d_ros.core.model import ModelError
+from recon3d_ros.core.model import ModelError, read_model_info
 from recon3d_ros.core.pipeline import Engine
-from recon3d_ros.engines import BACKENDS, BUILT_BACKENDS, EngineError, EngineOptions, load_engine
+from recon3d_ros.engines import BACKENDS, BUILT_BACKENDS, EngineError, EngineOptions, load_engine, model_path
 
 # Those that build an engine run on a GPU alone: test_engines_tensorrt.py and test_engines_gpu.py.
 RUNNABLE = [
@@ -157,3 +157,11 @@ def test_a_damaged_model_is_refused_before_any_run_time_sees_it(path: Path) -> N
     path.write_bytes(write_model(path).read_bytes()[:-40])
     with pytest.raises(ModelError, match=r"front\.onnx: "):
         load_engine(path)
+
+
+def test_a_model_is_a_file_or_the_name_of_one_that_ships(tmp_path: Path) -> None:
+    assert model_path("").name == "street_lite0.onnx"
+    assert model_path("street_lite0_640x352") == model_path("").with_name("street_lite0_640x352.onnx")
+    assert read_model_info(model_path("street_lite0_640x352")).height == 352
+    assert model_path(tmp_path / "street_lite0") == tmp_path / "street_lite0"
+    assert model_path("unknown") == Path("unknown")

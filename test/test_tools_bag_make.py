@@ -131,7 +131,8 @@ def _rotate(q: object, vector: object) -> np.ndarray:  # type: ignore[type-arg]
 def test_quaternions_of_any_angle_are_those_of_the_formula(degrees: float) -> None:
     a = np.radians(degrees)
     about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1.0]])
-    np.testing.assert_allclose(np.abs(quaternion_xyzw(about_z)), [0, 0, np.sin(a / 2), abs(np.cos(a / 2))], atol=1e-7)
+    expected = [0, 0, np.sin(a / 2), abs(np.cos(a / 2))]
+    np.testing.assert_allclose(np.abs(quaternion_xyzw(about_z)), expected, atol=1e-7)
 
 
 def test_a_video_becomes_a_bag_at_its_own_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from recon3d_ros.engines.base import (
     EngineOptions,
     default_model_path,
     load_engine,
+    model_path,
     open_engine,
 )
 
@@ -22,5 +23,6 @@ __all__ = [
     "Prediction",
     "default_model_path",
     "load_engine",
+    "model_path",
     "open_engine",
 ]

@@ -79,6 +79,18 @@ def default_model_path() -> Path:
     return Path(str(resources.files("recon3d_ros") / "models" / DEFAULT_MODEL))
 
 
+def model_path(model: Path | str) -> Path:
+    """Returns the file of a model.
+
+    Args:
+        model: a file; "" for the default one, or the bare name of one that ships with the package.
+    """
+    if not str(model):
+        return default_model_path()
+    shipped = default_model_path().parent / f"{Path(model).name}.onnx"
+    return shipped if str(model) == shipped.stem and shipped.is_file() else Path(model)
+
+
 def load_engine(model: Path | str = "", backend: str = "onnxruntime", threads: int = 0) -> Engine:
     """Returns the network of a model file, ready to run, with the default options; see open_engine."""
     return open_engine(model, EngineOptions(backend=backend, threads=threads))
@@ -91,14 +103,14 @@ def open_engine(model: Path | str, options: EngineOptions) -> Engine:
     does the same with its progress told.
 
     Args:
-        model: the one-file model; "" means the one that ships with the package.
+        model: the one-file model, as model_path takes it.
         options: the run time, and how it is to run.
 
     Raises:
         ModelError: if the file is missing, damaged, or does not keep the contract.
         EngineError: if the backend is not installed or refuses the model.
     """
-    path = Path(model) if str(model) else default_model_path()
+    path = model_path(model)
     info = read_model_info(path)
     module, name = BACKENDS[options.backend]
     try:

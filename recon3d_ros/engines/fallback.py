@@ -16,7 +16,7 @@ from recon3d_ros.engines.base import (
     BUILT_BACKENDS,
     EngineError,
     EngineOptions,
-    default_model_path,
+    model_path,
     open_engine,
 )
 from recon3d_ros.engines.cache import Proof
@@ -145,14 +145,14 @@ def load_proved(model: Path | str, options: EngineOptions) -> Engine:
     """Returns an engine that was just proved right, for whoever would rather fail than fall back.
 
     Args:
-        model: the one-file model; "" means the one that ships with the package.
+        model: the one-file model, as model_path takes it.
         options: the run time, and how it is to run.
 
     Raises:
         ModelError: the model file is missing, damaged, or does not keep the contract.
         EngineError: the engine cannot be made, or its answers are wrong.
     """
-    path = Path(model) if str(model) else default_model_path()
+    path = model_path(model)
     reference = open_engine(path, fallback_order(options)[-1])
     if options.backend == REFERENCE:
         return reference

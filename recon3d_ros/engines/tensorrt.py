@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from recon3d_ros.core.model import ModelInfo, read_model_info
 from recon3d_ros.core.pipeline import Prediction
-from recon3d_ros.engines.base import EngineError, EngineOptions, check_batch, default_model_path
+from recon3d_ros.engines.base import EngineError, EngineOptions, check_batch, model_path
 from recon3d_ros.engines.cache import BuiltEngine, CacheMiss, EngineCache, UntrustedEngine, record_proof
 from recon3d_ros.engines.convert import REVISION, calibration_digest, convert_model
 from recon3d_ros.engines.cuda import Cuda
@@ -107,7 +107,7 @@ class _Request:
     """What is to be built or looked up: the options, resolved on this machine."""
 
     def __init__(self, model: Path | str, options: EngineOptions, target: GpuFacts | None = None) -> None:
-        self.path = Path(model) if str(model) else default_model_path()
+        self.path = model_path(model)
         self.options = options
         self.info = read_model_info(self.path)
         self.api = TensorRtApi(options.backend)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from recon3d_ros.core.model import read_model_info
 from recon3d_ros.core.pipeline import Engine, Prediction
 from recon3d_ros.core.self_test import read_self_test
-from recon3d_ros.engines import EngineError, EngineOptions, default_model_path, open_engine
+from recon3d_ros.engines import EngineError, EngineOptions, model_path, open_engine
 from recon3d_ros.engines.fallback import (
     REFERENCE,
     Refusal,
@@ -75,7 +74,7 @@ class EngineHost:
     the diagnostics, from running. Until an engine is proved the host is not ready, or ONNX Runtime serves.
 
     Args:
-        model: the one-file model; "" for the one that ships with the package.
+        model: the one-file model, as recon3d_ros.engines.model_path takes it.
         options: the engine that is asked for.
         serve_while_building: answer with ONNX Runtime until then.
         logger: of the node.
@@ -86,7 +85,7 @@ class EngineHost:
     """
 
     def __init__(self, model: str, options: EngineOptions, *, serve_while_building: bool, logger: Any) -> None:
-        self._path = Path(model) if model else default_model_path()
+        self._path = model_path(model)
         self.info = read_model_info(self._path)
         self._asked = options
         self._logger = logger

@@ -17,8 +17,8 @@ from recon3d_ros.engines import (
     PRECISIONS,
     EngineError,
     EngineOptions,
-    default_model_path,
     load_engine,
+    model_path,
 )
 from recon3d_ros.engines.cache import BuiltEngine, CacheEntry, EngineCache, Proof, record_proof
 from recon3d_ros.engines.check import check_engine
@@ -87,7 +87,7 @@ def _check(args: argparse.Namespace) -> int:
 
 def _prove(model: str, options: EngineOptions, built: BuiltEngine) -> int:
     """Compares an engine with ONNX Runtime, prints and records what was found; returns 1 unless it is right."""
-    path = Path(model) if model else default_model_path()
+    path = model_path(model)
     info = read_model_info(path)
     test = read_self_test(path, info)
     engine = TensorRtEngine(path, info, options, built)

@@ -43,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that make_pipeline reads."""
-    parser.add_argument("--model", default="", metavar="FILE", help="default: the one that ships with the package")
+    parser.add_argument(
+        "--model",
+        default="",
+        metavar="FILE",
+        help="default: street_lite0; street_lite0_640x352 too ships",
+    )
     parser.add_argument("--backend", choices=list(BACKENDS), default=next(iter(BACKENDS)))
     parser.add_argument("--threads", type=int, default=0, help="for inference; 0 lets the run time choose")
     parser.add_argument("--min-range", type=float, metavar="M", help="nearer depth is invalid")
