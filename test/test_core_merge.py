@@ -67,3 +67,18 @@ def test_cameras_back_to_back_do_not_overlap():
     assert not overlap(front, rear)
     assert all(keep.all() for keep in kept_points([front, rear]))
     assert overlap(front, seen(10.0, turned(50)))
+
+
+def test_points_on_the_very_edge_of_the_other_image_are_looked_up_within_it():
+    # u / z may be 639.5 in float32 where u < 639.5 z, and is then rounded to the even 640.
+    wide = CameraModel(width=640, height=480, fx=500.0, fy=500.0, cx=330.0, cy=250.0)
+    depth = np.full((480, 640), 50.0, dtype=np.float32)
+    rng = np.random.default_rng(0)
+    z = rng.uniform(2.0, 40.0, 200_000)
+    pixels = np.stack([639.5 - rng.uniform(0, 1e-4, z.size), rng.uniform(0, 479, z.size)], axis=1)
+    rays = np.column_stack([(pixels - (wide.cx, wide.cy)) / wide.fx, np.ones(z.size)])
+    points = (rays * z[:, None]).astype(np.float32)
+    beside = np.eye(4)
+    beside[0, 3] = 0.3
+    clouds = [CameraCloud(points, depth, wide, pose) for pose in (beside, np.eye(4))]
+    assert kept_points(clouds)[0].all(), "nobody sees its border better than another camera its inside"

@@ -82,7 +82,9 @@ def _better_seen(cloud: CameraCloud, other: CameraCloud) -> npt.NDArray[np.intp]
     scaled = _scaled_pixels(cloud.points, other)
     index = _in_image(scaled, other.camera)
     z, pixels = scaled[index, 2], scaled[index, :2] / scaled[index, 2:]
-    column, row = np.rint(pixels).astype(np.intp).T
+    # float32 may put a pixel on the image's very edge, and rint may round that out of the image.
+    size = other.camera.width, other.camera.height
+    column, row = np.minimum(np.rint(pixels), np.subtract(size, 1)).astype(np.intp).T
     with np.errstate(invalid="ignore"):
         is_better = z <= other.depth[row, column] * np.float32(1.0 + HIDDEN)  # False where the depth is NaN
     own = _scaled_pixels(cloud.points[index], cloud)
