@@ -10,6 +10,7 @@ import pytest
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.camera_view import CameraView, Place, ViewOptions
 from recon3d_ros.core.cloud_filters import CloudFilterOptions
+from recon3d_ros.core.masks import MaskError
 from recon3d_ros.core.mounting import Mounting
 from recon3d_ros.core.obstacles import GROUND, OBSTACLE, SplitOptions
 from recon3d_ros.core.pipeline import DepthFrame
@@ -74,3 +75,62 @@ def test_labels_fit_the_cloud_pixel_by_pixel():
     z = cloud.points[..., 1] * -1 + HEIGHT  # height over the road of a level camera
     assert (labels[z < 0.05] == GROUND).all()
     assert (labels[(z > 0.5) & (z < 2.5)] == OBSTACLE).all()
+
+
+def test_the_scale_outlives_a_mounting_that_moves_with_the_springs():
+    view = CameraView(OPTIONS)
+    for index in range(20):
+        mounting = Mounting.level(HEIGHT + 0.01 * (-1) ** index)
+        seen = view.see(frame(0.8), RECTIFIER, 1.0 + 0.1 * index, Place(mounting=mounting))
+    assert seen.estimate.sigma < 0.05, "twenty frames say more than one"
+    blind = replace(frame(), depth=np.full((64, 128), np.nan, np.float32))
+    held = view.see(blind, RECTIFIER, 3.0, Place(mounting=Mounting.level(HEIGHT - 0.005)))
+    assert held.estimate.is_held and held.estimate.scale == pytest.approx(1.25, rel=0.03)
+
+
+def test_a_lidar_whose_mounting_moves_goes_on_with_its_scale():
+    view = CameraView(replace(OPTIONS, scale_mode="lidar"))
+    y, z = np.meshgrid(np.linspace(-4, 4, 40), np.linspace(-1, 1, 20))
+    wall = np.stack([y, z, np.full_like(y, WALL)], axis=-1).reshape(-1, 3)
+    for index in range(10):
+        T_camera_lidar = np.eye(4)
+        T_camera_lidar[0, 3] = 0.01 * index
+        view.add_sweep(wall, 1.0 + 0.1 * index, T_camera_lidar)
+        seen = view.see(frame(0.8), RECTIFIER, 1.0 + 0.1 * index, HERE)
+    T_camera_lidar = np.eye(4)
+    view.add_sweep(wall[:10], 2.0, T_camera_lidar)  # too few returns for a measurement
+    held = view.see(frame(0.8), RECTIFIER, 2.0, HERE)
+    assert held.estimate.scale == pytest.approx(seen.estimate.scale) == pytest.approx(1.25, rel=0.03)
+
+
+def test_the_road_is_that_of_the_frame_after_the_scale_mode_has_changed():
+    view = CameraView(OPTIONS)
+    for index in range(8):
+        view.see(frame(0.8), RECTIFIER, 1.0 + 0.1 * index, HERE)
+    view.set_options(replace(OPTIONS, scale_mode="lidar"))
+    seen = view.see(frame(), RECTIFIER, 1.8, HERE)  # no sweep has come: the depth is as the network says
+    assert view.road(seen).height == pytest.approx(HEIGHT, rel=0.02), "not the one of the last frame, seen at 0.8"
+
+
+def test_the_scale_goes_by_what_the_ego_mask_leaves():
+    # A load bed before the camera, level and nearer below it than the road, over all of the near rows.
+    bed = frame()
+    bed.depth[40:] *= 0.8
+    corners = ((0.0, 40.0), (127.0, 40.0), (127.0, 63.0), (0.0, 63.0))
+    masked = CameraView(replace(OPTIONS, filters=CloudFilterOptions(ego_mask=(corners,))))
+    plain = CameraView(OPTIONS)
+    for index in range(8):
+        with_mask = masked.see(bed, RECTIFIER, 1.0 + 0.1 * index, HERE)
+        without = plain.see(bed, RECTIFIER, 1.0 + 0.1 * index, HERE)
+    assert with_mask.estimate.scale == pytest.approx(1.0, rel=0.03)
+    assert without.estimate.scale > 1.1, "the scene shows the difference"
+
+
+def test_a_mask_that_is_refused_leaves_the_scale_untouched():
+    outside = ((0.0, 0.0), (500.0, 0.0), (500.0, 60.0))
+    view = CameraView(replace(OPTIONS, filters=CloudFilterOptions(ego_mask=(outside,))))
+    with pytest.raises(MaskError):
+        view.see(frame(0.8), RECTIFIER, 1.0, HERE)
+    view.set_options(OPTIONS)
+    again = view.see(frame(0.8), RECTIFIER, 1.0, HERE)
+    assert again.estimate == CameraView(OPTIONS).see(frame(0.8), RECTIFIER, 1.0, HERE).estimate

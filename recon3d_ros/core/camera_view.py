@@ -1,8 +1,8 @@
 """What navigation gets of one camera: metric depth, clean points, the road and what stands on it, a scan.
 
-The order is that of trust. The network's depth is made metric first, since every later threshold is in metres;
-then limited to the range; then cleaned of what cannot be believed (edges, low confidence, the vehicle itself), for
-all outputs alike; then each output selects what it wants.
+The order is that of trust. The network's depth is cleaned first of what cannot be believed (edges, low confidence,
+the vehicle itself), for the scale and all outputs alike: no threshold of that is in metres. Then it is made
+metric, then limited to the range; then each output selects what it wants.
 """
 
 from __future__ import annotations
@@ -110,8 +110,9 @@ class CameraView:
             T_camera_lidar: (4, 4).
         """
         scale = self._scale
-        if not isinstance(scale, LidarScale) or not np.allclose(scale.T_camera_lidar, T_camera_lidar, atol=1e-4):
+        if not isinstance(scale, LidarScale):
             self._scale = scale = LidarScale(T_camera_lidar)
+        scale.T_camera_lidar = T_camera_lidar
         scale.add_sweep(points, stamp)
 
     def see(self, frame: DepthFrame, rectifier: Rectifier, stamp: float, place: Place) -> View:
@@ -126,23 +127,24 @@ class CameraView:
         Raises:
             MaskError: if the ego mask lies outside the camera's image.
         """
-        estimate = self._estimate(frame, stamp, place)
+        clean = replace(frame, depth=self._filter.clean(frame.depth, rectifier, frame.confidence))
+        estimate = self._estimate(clean, stamp, place)
         depth = limit_range(
-            apply(frame.depth, estimate), min_range=self.options.min_range, max_range=self.options.max_range
+            apply(clean.depth, estimate), min_range=self.options.min_range, max_range=self.options.max_range
         )
-        depth = self._filter.clean(depth, rectifier, frame.confidence)
-        return View(DepthFrame(frame.image, depth, frame.confidence, frame.camera, frame.latency), estimate, place)
+        return View(replace(frame, depth=depth), estimate, place)
 
     def _estimate(self, frame: DepthFrame, stamp: float, place: Place) -> ScaleEstimate:
         mode, mounting = self.options.scale_mode, place.mounting
         if mode == "ground":
             if mounting is None:
                 return self._held(mode, "the camera's place over the road is not known")
-            is_same = isinstance(self._scale, GroundScale) and is_close(self._scale.mounting, mounting)
-            if not is_same:
+            if not isinstance(self._scale, GroundScale):
                 self._scale = GroundScale(mounting)
+            self._scale.mounting = mounting  # a base frame on the road moves under a vehicle that pitches
         elif mode == "lidar":
             if not isinstance(self._scale, LidarScale):
+                self._scale = ModelScale()  # the road of another mode is over
                 return self._held(mode, "no LiDAR sweep has come")
         elif not isinstance(self._scale, ModelScale):
             self._scale = ModelScale()
@@ -207,8 +209,3 @@ class CameraView:
     def scan(self, view: View, T_base_camera: Pose) -> Scan:
         """Returns the scan of a view in the base frame."""
         return self._scan(view.frame.depth, view.frame.camera, T_base_camera)
-
-
-def is_close(mounting: Mounting, other: Mounting) -> bool:
-    """Returns whether two mountings differ by less than a transform's own noise."""
-    return bool(np.allclose(mounting.T_base_camera, other.T_base_camera, atol=1e-4))

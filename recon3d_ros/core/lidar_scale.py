@@ -25,7 +25,8 @@ class LidarScale:
     vehicle's motion between the sweeps does not matter.
 
     Args:
-        T_camera_lidar: (4, 4), p_camera = T_camera_lidar @ p_lidar, metres, optical frame.
+        T_camera_lidar: (4, 4), p_camera = T_camera_lidar @ p_lidar, metres, optical frame; of the sweeps to
+            come, may be set.
         sweeps: how many of the last sweeps are fitted together.
         max_age: between a sweep and its image, seconds; a vehicle at 10 m/s moves 0.5 m in 0.05 s.
         max_silence: between a frame and the last sweep that was compared, seconds; after it the scale is held.

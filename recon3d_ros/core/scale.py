@@ -78,7 +78,10 @@ class ModelScale:
 class GroundScale:
     """The scale at which the road lies as far below the camera as it does.
 
+    The scale is the network's, not the mounting's: it outlives a mounting that moves with the vehicle's springs.
+
     Attributes:
+        mounting: of the camera at the next frame; may be set.
         fit: the last frame's road, in the network's own scale.
     """
 
