@@ -91,6 +91,38 @@ def test_a_missing_transform_costs_one_wait_for_all_cameras_and_later_frames():
     assert place(places).problems == {}
 
 
+class LateBuffer(Buffer):
+    """Has each stamp's transform only some time after it was first asked for, as TF behind a fast network."""
+
+    delay = 0.1
+
+    def lookup_transform(self, target: str, source: str, stamp: object) -> TransformStamped:
+        self.first = getattr(self, "first", {})
+        asked = self.first.setdefault(stamp.nanoseconds, time.monotonic())
+        if time.monotonic() - asked < self.delay:
+            raise RuntimeError("Lookup would require extrapolation into the future.")
+        return transform_message("base_link", "front", T_BASE_FRONT)
+
+
+def test_a_transform_that_is_always_late_is_not_lost_by_one_longer_delay(monkeypatch):
+    monkeypatch.setattr("recon3d_ros.ros.places.RETRY_PERIOD", 0.3)
+    buffer = LateBuffer()
+    places = Places(TfFrames(buffer))
+    needs = {"needs_base": True, "needs_mounting": False, "needs_target": False}
+
+    def is_located(second: int) -> bool:
+        places.start_batch(0.2)
+        return not places.locate("front", second * SECOND, PARAMETERS, **needs).problems
+
+    assert is_located(1), "it is waited for"
+    buffer.delay = 0.5
+    assert not is_located(2), "one delay is longer than transform_timeout"
+    buffer.delay = 0.05
+    assert not is_located(3), "not waited for at each frame"
+    time.sleep(0.3)
+    assert is_located(4) and is_located(5), "waited for again"
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -117,8 +149,12 @@ def test_a_transform_without_a_rotation_is_refused():
 
 def test_after_a_jump_back_in_time_tf_is_forgotten():
     buffer = Buffer()
-    TfFrames(buffer).forget()
+    frames = TfFrames(buffer)
+    frames.forget()
     assert buffer.was_cleared
+    buffer.was_cleared = False
+    frames.forget()
+    assert not buffer.was_cleared, "the next camera tells of the same jump; what has come since it must stay"
 
 
 def test_without_tf2_the_parameters_transforms_hold_and_a_missing_one_names_the_way_out():

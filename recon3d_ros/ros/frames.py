@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from recon3d_ros.core.lidar import LidarError, Pose, pose_matrix
 from recon3d_ros.core.transforms import TransformError, TransformTree, quaternion_xyzw
 
 POLL_PERIOD = 0.002  # seconds between two looks into the buffer
+FORGET_PERIOD = 1.0  # seconds; all cameras of a bag that loops tell of the same jump within it
 
 
 class Frames(Protocol):
@@ -75,6 +77,7 @@ class TfFrames:
     def __init__(self, buffer: Any, listener: Any = None) -> None:
         self._buffer = buffer
         self._listener = listener
+        self._forgot = -math.inf
 
     def lookup(self, target: str, source: str, stamp_ns: int, *, timeout: float) -> Pose:
         stamp = Time(nanoseconds=stamp_ns)
@@ -90,7 +93,11 @@ class TfFrames:
             time.sleep(POLL_PERIOD)
 
     def forget(self) -> None:
-        self._buffer.clear()
+        """Forgets what moved, once for all cameras: the second would forget what has come since the jump."""
+        now = time.monotonic()
+        if now - self._forgot >= FORGET_PERIOD:
+            self._forgot = now
+            self._buffer.clear()
 
     def close(self) -> None:
         if self._listener is not None:

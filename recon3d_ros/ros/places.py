@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from recon3d_ros.core.mounting import Mounting, MountingError
 from recon3d_ros.core.transforms import TransformError
 from recon3d_ros.ros.frames import Frames
 from recon3d_ros.ros.parameters import DepthNodeParameters
+
+RETRY_PERIOD = 1.0  # seconds between two waits for a transform that did not come
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +38,13 @@ class Places:
 
     A transform is usually under way while the network runs, and has come when it is asked for. Where it has not,
     the thread waits: `transform_timeout` at most for all cameras of a batch together. A transform that did not
-    come in that time is not waited for again until it has been there, so that one that never comes costs one wait,
-    not one for each frame.
+    come in that time is waited for once a second, not at each frame, until it has been there: one that never comes
+    costs little, and one that always comes a little after the network's answer is not lost by a single delay.
     """
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
-        self._missing: set[tuple[str, str]] = set()
+        self._missing: dict[tuple[str, str], float] = {}  # when each was waited for, monotonic seconds
         self._deadline = 0.0
 
     def start_batch(self, timeout: float) -> None:
@@ -94,12 +97,15 @@ class Places:
         if target == source:
             return np.eye(4)
         edge = (target, source)
-        timeout = 0.0 if edge in self._missing else max(self._deadline - time.monotonic(), 0.0)
+        start = time.monotonic()
+        is_awaited = start - self._missing.get(edge, -math.inf) >= RETRY_PERIOD
+        timeout = max(self._deadline - start, 0.0) if is_awaited else 0.0
         try:
             pose = self.frames.lookup(target, source, stamp_ns, timeout=timeout)
         except TransformError as error:
-            self._missing.add(edge)
+            if is_awaited:
+                self._missing[edge] = start
             problems["transform"] = f"{error}; what needs it is withheld"
             return None
-        self._missing.discard(edge)
+        self._missing.pop(edge, None)
         return pose
