@@ -61,13 +61,13 @@ class Street:
         self.harness, self.node = harness, harness.node
         names = self.node.parameters.cameras
         self.images = {name: harness.publisher(f"/{name}/image_raw", Image) for name in names}
-        infos = {name: harness.publisher(f"/{name}/camera_info", CameraInfo) for name in names}
+        self.infos = {name: harness.publisher(f"/{name}/camera_info", CameraInfo) for name in names}
         self.out = {topic: harness.collect(f"/{topic}", kind_of(topic)) for topic in topics}
         self.diagnostics = harness.collect("/diagnostics", DiagnosticArray)
         assert self.node.start()
-        inputs = [*self.images.values(), *infos.values()]
+        inputs = [*self.images.values(), *self.infos.values()]
         harness.wait_until_connected(inputs, [f"/{topic}" for topic in topics])
-        for name, publisher in infos.items():
+        for name, publisher in self.infos.items():
             publisher.publish(street_info(f"{name}_optical_frame"))
         ports = self.node._ports.values()
         harness.wait_for(lambda: all(port._calibration for port in ports), "the CameraInfo")

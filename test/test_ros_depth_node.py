@@ -18,7 +18,7 @@ from ros_harness import RosHarness
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from recon3d_ros.core.camera import CameraError
-from recon3d_ros.ros.camera_port import Calibration
+from recon3d_ros.ros.camera_port import Calibration, ReceivedImage
 from recon3d_ros.ros.messages import depth_from_msg, points_from_msg
 
 WIDTH, HEIGHT = 200, 120  # of the camera; the network's input is 64 x 32
@@ -364,5 +364,54 @@ def test_the_lifecycle_can_be_driven_by_a_supervisor_again_and_again(model: Path
             assert node.trigger_deactivate() == success
             assert node.trigger_cleanup() == success
         assert node.trigger_shutdown() == success
+    finally:
+        harness.close()
+
+
+def test_a_small_step_back_in_time_leaves_tf_alone_and_a_jump_does_not(start):
+    feed = start()
+    feed.send_info()
+    jumps = []
+    feed.node._ports["front"]._on_time_jump = lambda: jumps.append(True)
+    for count, stamp in enumerate([(50, 0), (49, 900_000_000), (50, 100_000_000), (3, 0)], 1):
+        feed.send(stamp=stamp)
+        feed.depth(count)
+    feed.wait_for_value("time_jumps", "2")
+    assert len(jumps) == 1, "two publishers on one topic go back again and again, by less than a second"
+
+
+def test_an_image_is_seen_through_the_camera_info_of_its_own_stamp(start):
+    feed = start()
+    for second, fx in ((20, 150.0), (21, 300.0)):  # a zoom lens that moves while the first image waits
+        info = camera_info(fx=fx)
+        info.header.stamp.sec = second
+        feed.infos.publish(info)
+    feed.harness.wait_for(lambda: feed.calibration() and feed.calibration().camera.fx == 300.0, "the CameraInfo")
+    for count, (second, fx) in enumerate([(20, 150.0), (21, 300.0), (22, 300.0)], 1):
+        feed.send(stamp=(second, 0))
+        feed.depth(count)
+        infos = feed.out["/front/depth/camera_info"]
+        feed.harness.wait_for(lambda n=count, infos=infos: len(infos) >= n, "its CameraInfo")
+        assert infos[-1].header.stamp.sec == second
+        assert infos[-1].k[0] == pytest.approx(fx * 64 / WIDTH, rel=0.2), "scaled to the network's width"
+    info = camera_info(fx=200.0)
+    info.header.stamp.sec = 1
+    feed.infos.publish(info)
+    feed.harness.wait_for(lambda: feed.calibration().camera.fx == 200.0, "the CameraInfo after a jump")
+    feed.send(stamp=(20, 0))
+    feed.depth(4)
+    feed.harness.wait_for(lambda: len(infos) >= 4, "its CameraInfo")
+    assert infos[-1].k[0] == pytest.approx(infos[1].k[0] * 2 / 3), "nothing of the time before the jump is left"
+
+
+def test_a_frame_whose_subscriber_has_left_is_not_counted_as_published(model: Path):
+    harness = RosHarness(model=str(model), cameras=["front"], threads=1)
+    try:
+        assert harness.node.start()
+        port, health = harness.node._ports["front"], harness.node._healths["front"]
+        port._receive_camera_info(camera_info())
+        harness.node._inference.put("front", ReceivedImage(image_message(), time.monotonic()))
+        harness.wait_for(lambda: health.unwanted + health.published == 1, "the frame to be counted")
+        assert health.unwanted == 1
     finally:
         harness.close()

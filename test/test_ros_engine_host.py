@@ -218,6 +218,10 @@ def test_frames_that_come_before_the_engine_are_rejected_counted_and_explained(d
     live.send()
     live.wait_for_value("rejected.engine_not_ready", "1", "front")
     assert "tensorrt fp16: build" in live.values("front")["last_error"]
+    fronts = [s for m in live.diagnostics for s in m.status if s.name.endswith("front")]
+    assert DiagnosticStatus.ERROR not in [status.level for status in fronts]
+    told = [status.message for status in fronts if status.level == DiagnosticStatus.WARN]
+    assert any("the engine is being built: tensorrt fp16: build" in message for message in told)
     build.may_finish.set()
     live.wait_for_serving("tensorrt fp16")
     assert live.depth() == pytest.approx(TRUE_DEPTH * MARKED, rel=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,24 @@ from rclpy.parameter import Parameter
 from ros_harness import RosHarness
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
-from street_scene import CAMERA_HEIGHT, CX, CY, FRONT, FX, FY, HEIGHT, REAR, WALL, WIDTH, Street, street_depth
+from street_scene import (
+    CAMERA_HEIGHT,
+    CX,
+    CY,
+    FRONT,
+    FX,
+    FY,
+    HEIGHT,
+    REAR,
+    WALL,
+    WIDTH,
+    Street,
+    street_depth,
+    street_info,
+)
 from street_scene import street_image as image_of
 
+from recon3d_ros.ros.camera_port import ReceivedImage
 from recon3d_ros.ros.messages import depth_from_msg, points_from_msg, points_to_msg
 
 
@@ -264,3 +280,65 @@ def test_a_camera_whose_outputs_fail_costs_the_others_no_frame(drive):
     street.wait_for_value("rejected.scan", "3")
     assert "straight up or down" in street.values()["last_error"]
     assert not street.out["front/scan"] and street.values("rear")["published"] == "3"
+
+
+def test_a_calibration_that_cannot_be_cropped_costs_the_other_camera_no_frame(drive):
+    street = drive("front/depth/image_rect", "rear/depth/image_rect", cameras=["front", "rear"])
+    info = street_info("front_optical_frame")
+    info.width, info.height = WIDTH * 4, HEIGHT  # only the middle is kept, and the principal point is far from it
+    info.k[2] = WIDTH * 7.0
+    street.infos["front"].publish(info)
+    port = street.node._ports["front"]
+    street.harness.wait_for(lambda: port._calibration.camera.width == 4 * WIDTH, "the CameraInfo")
+    wide = image_of("front_optical_frame")
+    wide.width, wide.step, wide.data = 4 * WIDTH, 4 * WIDTH, wide.data.tobytes() * 4
+    # Both in one batch: the node takes what waits together.
+    received = {
+        "front": ReceivedImage(wide, time.monotonic()),
+        "rear": ReceivedImage(image_of("rear_optical_frame"), time.monotonic()),
+    }
+    street.node._inference._infer(received)
+    street.get("rear/depth/image_rect")
+    street.wait_for_value("rejected.bad_camera_info", "1")
+    assert "principal point" in street.values()["last_error"]
+
+
+def test_what_waited_for_a_merged_cloud_is_forgotten_when_the_node_pauses(drive):
+    street = drive("points", cameras=["front", "rear"], static_transforms=f"{FRONT}; {REAR}")
+    street.send("front", stamp=(10, 0))
+    street.wait_for_value("published", "1")
+    assert street.node.trigger_deactivate() == street.node.trigger_activate()
+    street.send("rear", stamp=(10, 500_000_000))
+    street.harness.wait_for(lambda: street.values("rear")["published"] == "1", "the rear part")
+    street.send("rear", stamp=(10, 600_000_000))
+    x = points_from_msg(street.get("points"))[:, 0]
+    assert x.max() < 0, "no point of the front camera, whose picture is from before the pause"
+
+
+def test_a_part_long_after_the_others_begins_a_round_of_its_own(drive):
+    street = drive("points", cameras=["front", "rear"], static_transforms=f"{FRONT}; {REAR}")
+    street.send("front", stamp=(10, 0))
+    street.wait_for_value("published", "1")
+    street.send("rear", stamp=(15, 0))
+    first = street.get("points")
+    assert first.header.stamp.sec == 10 and points_from_msg(first)[:, 0].min() > 0
+    street.send("front", stamp=(15, 10))  # the round of the front camera alone expects nobody else
+    x = points_from_msg(street.get("points", 2))[:, 0]
+    assert x.min() < -7.9 and x.max() > 7.9
+    # A bag that loops: what waits from before the jump is not shown after it.
+    street.send("front", stamp=(20, 0))
+    street.wait_for_value("published", "3")
+    street.send("front", stamp=(1, 0))
+    street.send("rear", stamp=(1, 10))
+    looped = street.get("points", 3)
+    assert (looped.header.stamp.sec, looped.header.stamp.nanosec) == (1, 10)
+
+
+def test_what_goes_wrong_with_the_merged_cloud_is_told(drive, monkeypatch):
+    street = drive("points", "front/depth/image_rect")
+    errors = []
+    monkeypatch.setattr(street.node._inference, "_unexpected", errors.append)
+    monkeypatch.setattr("recon3d_ros.ros.merged_cloud.kept_points", lambda clouds: 1 / 0)
+    street.send()
+    street.harness.wait_for(lambda: errors, "the error")
+    assert isinstance(errors[0], ZeroDivisionError)

@@ -19,6 +19,10 @@ from recon3d_ros.ros import messages
 from recon3d_ros.ros.diagnostics import CameraHealth
 from recon3d_ros.ros.parameters import DepthNodeParameters, topic_of
 
+# Images of two publishers on one topic go back and forth by less; TF holds for both of them.
+MIN_JUMP_NS = 1_000_000_000
+KEPT_CALIBRATIONS = 64  # two seconds at 30 Hz; an image waits no longer for the network
+
 
 def sensor_qos() -> QoSProfile:
     """Returns the QoS of an input; a new one each time, because rclpy writes a topic's overrides into it.
@@ -62,7 +66,7 @@ class CameraPort:
         parameters: that hold for the camera.
         health: counts what arrives.
         on_image: called in the executor's thread.
-        on_time_jump: called there when a stamp goes back, before the image is handed on.
+        on_time_jump: called there when a stamp goes back far, before the image is handed on.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class CameraPort:
         self._is_rectified = parameters.rectified
         # Written by the executor's thread and read by the inference thread, so always as one value.
         self._calibration: Calibration | CameraError | None = None
+        # By stamp, for cameras whose lens moves: an image that waited for the network has a later one behind it.
+        self._calibrations: dict[int, Calibration | CameraError] = {}
         self._last_stamp_ns = 0
         self._last_number = 0
 
@@ -122,7 +128,7 @@ class CameraPort:
                 image = messages.image_from_msg(message)
         except ValueError as error:
             raise FrameError("bad_image", str(error)) from error
-        calibration = self._calibration
+        calibration = self._calibrations.get(stamp_ns_of(message), self._calibration)
         if calibration is None:
             topic = self._subscriptions[1].topic_name
             raise FrameError("no_camera_info", f"no CameraInfo on {topic} yet; depth needs the focal length")
@@ -153,9 +159,10 @@ class CameraPort:
 
     def _receive_image(self, message: Image | CompressedImage) -> None:
         self.health.count_received()
-        stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+        stamp_ns = stamp_ns_of(message)
         if stamp_ns < self._last_stamp_ns:
-            self._on_time_jump()
+            if stamp_ns < self._last_stamp_ns - MIN_JUMP_NS:
+                self._on_time_jump()
             if self.health.count_time_jump():
                 self._node.get_logger().warning(
                     f"{self.name}: stamp went back by {(self._last_stamp_ns - stamp_ns) * 1e-9:.3f} s "
@@ -165,8 +172,20 @@ class CameraPort:
         self._on_image(self.name, ReceivedImage(message, time.monotonic()))
 
     def _receive_camera_info(self, message: CameraInfo) -> None:
+        calibration: Calibration | CameraError
         try:
             camera = camera_from_info(message, rectified=self._is_rectified)
-            self._calibration = Calibration(camera, message.header.frame_id)
+            calibration = Calibration(camera, message.header.frame_id)
         except CameraError as error:
-            self._calibration = error
+            calibration = error
+        stamp_ns = stamp_ns_of(message)
+        if self._calibrations and stamp_ns < next(reversed(self._calibrations)):
+            self._calibrations = {}  # time jumped back: a stamp comes again, its calibration may be another
+        self._calibration = self._calibrations[stamp_ns] = calibration
+        if len(self._calibrations) > KEPT_CALIBRATIONS:
+            del self._calibrations[next(iter(self._calibrations))]
+
+
+def stamp_ns_of(message: Image | CompressedImage | CameraInfo) -> int:
+    """Returns a message's stamp, nanoseconds."""
+    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)

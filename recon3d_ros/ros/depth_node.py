@@ -20,7 +20,7 @@ from recon3d_ros.core.model import ModelError
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.engines import EngineError
 from recon3d_ros.ros.camera_port import CameraPort, FrameError, ReceivedImage
-from recon3d_ros.ros.diagnostics import CameraHealth, key_values
+from recon3d_ros.ros.diagnostics import ENGINE_NOT_READY, CameraHealth, key_values
 from recon3d_ros.ros.engine_host import EngineHost, engine_options
 from recon3d_ros.ros.frame_publisher import FramePublisher
 from recon3d_ros.ros.inference_thread import InferenceThread, reject
@@ -150,7 +150,7 @@ class DepthNode(LifecycleNode):
         if self._state != "active" or not self._publisher.is_wanted(camera):
             health.count_unwanted()
         elif not self._engine.is_ready:
-            reject(self, health, FrameError("engine_not_ready", self._engine.message()))
+            reject(self, health, FrameError(ENGINE_NOT_READY, self._engine.message()))
         else:
             self._inference.put(camera, image)
 

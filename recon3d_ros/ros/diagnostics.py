@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 LATENCY_SAMPLES = 512  # the newest frames that median and p95 are taken over
 WARNING_PERIOD = 5.0  # seconds between two warnings of the same kind
+ENGINE_NOT_READY = "engine_not_ready"  # why frames are rejected while an engine is built
 PROBLEM_PERIOD = 1.0  # seconds between two warnings of the same problem of outputs
 
 
@@ -49,7 +50,7 @@ class CameraHealth:
         self._last_received = -float("inf")
         self._last_warning: dict[str, float] = {}
         self._last_error = ""
-        self._since = (time.monotonic(), 0, 0, 0, 0, 0)
+        self._last_report = (time.monotonic(), self._counts())
 
     def count_received(self) -> None:
         with self._lock:
@@ -108,27 +109,24 @@ class CameraHealth:
         """Returns the camera's state since the last report, with totals and latencies (milliseconds)."""
         with self._lock:
             now = time.monotonic()
-            rejected = self.rejected.total()
-            then, received, published, dropped, refused, lost = self._since
-            self._since = (now, self.received, self.published, self.dropped, rejected, self.lost)
-            new_received, new_published = self.received - received, self.published - published
-            new_dropped, new_rejected = self.dropped - dropped, rejected - refused
+            then, before = self._last_report
+            counts = self._counts()
+            self._last_report = now, counts
+            new = counts - before  # of a Counter: what did not grow is 0
             elapsed = max(now - then, 1e-6)
-            level, message = self._judge(
-                is_active, now, new_received, new_published, new_dropped, new_rejected, self.lost - lost
-            )
+            level, message = self._judge(new, is_active=is_active, silence=now - self._last_received)
             values = {
                 "received": self.received,
                 "lost": self.lost,
                 "published": self.published,
                 "dropped": self.dropped,
                 "unwanted": self.unwanted,
-                "rejected": rejected,
+                "rejected": counts["rejected"],
                 **{f"rejected.{reason}": count for reason, count in sorted(self.rejected.items())},
                 **{f"problems.{reason}": count for reason, count in sorted(self.problems.items())},
                 "time_jumps": self.time_jumps,
-                "rate_in_hz": f"{new_received / elapsed:.2f}",
-                "rate_out_hz": f"{new_published / elapsed:.2f}",
+                "rate_in_hz": f"{new['received'] / elapsed:.2f}",
+                "rate_out_hz": f"{new['published'] / elapsed:.2f}",
                 **self._latency_values(),
                 **self.facts,
                 "last_error": self._last_error,
@@ -137,28 +135,40 @@ class CameraHealth:
             level=level, name=f"recon3d_depth: {self.name}", message=message, values=key_values(values)
         )
 
-    def _judge(
-        self, is_active: bool, now: float, received: int, published: int, dropped: int, rejected: int, lost: int
-    ) -> tuple[bytes, str]:
+    def _counts(self) -> Counter[str]:
+        names = ("received", "lost", "published", "dropped", "unwanted")
+        counts = Counter({name: getattr(self, name) for name in names})
+        counts["rejected"], counts[ENGINE_NOT_READY] = self.rejected.total(), self.rejected[ENGINE_NOT_READY]
+        return counts
+
+    def _judge(self, new: Counter[str], *, is_active: bool, silence: float) -> tuple[bytes, str]:
+        """Returns level and message by the counts since the last report and the seconds since the last image."""
         if not is_active:
             return DiagnosticStatus.OK, "not active"
-        silence = now - self._last_received
         if silence > self.stale_after:
             last = "no image yet" if self.received == 0 else f"no image for {silence:.1f} s"
             return DiagnosticStatus.STALE, f"{last}; is the camera's topic right and its QoS compatible?"
-        if rejected and not published:
+        if new[ENGINE_NOT_READY] and new[ENGINE_NOT_READY] == new["rejected"]:
+            return DiagnosticStatus.WARN, f"the engine is being built: {self._last_error}"
+        if new["rejected"] and not new["published"]:
             return DiagnosticStatus.ERROR, f"every frame is rejected: {self._last_error}"
-        if rejected:
-            return DiagnosticStatus.WARN, f"{rejected} frames rejected: {self._last_error}"
+        if new["rejected"]:
+            return DiagnosticStatus.WARN, f"{new['rejected']} frames rejected: {self._last_error}"
+        if new["unwanted"] and not new["published"]:
+            return DiagnosticStatus.OK, "nobody subscribes"
         if self.conditions:
             return DiagnosticStatus.WARN, "; ".join(self.conditions.values())
-        if lost:
+        if new["lost"]:
+            lost = new["lost"]
             return DiagnosticStatus.WARN, f"{lost} frames lost on their way here: does the camera use fastdds.xml?"
-        if dropped:
+        if new["dropped"]:
+            dropped = new["dropped"]
             return DiagnosticStatus.WARN, f"{dropped} frames dropped: the camera is faster than the network"
-        if published:
+        if new["published"]:
             return DiagnosticStatus.OK, "publishing"
-        return DiagnosticStatus.OK, "nobody subscribes" if received else "no image since the last report"
+        return DiagnosticStatus.OK, "the network is at work" if new[
+            "received"
+        ] else "no image since the last report"
 
     def _latency_values(self) -> dict[str, str]:
         values = {}

@@ -23,7 +23,7 @@ from recon3d_ros.ros.camera_port import FrameError
 from recon3d_ros.ros.diagnostics import CameraHealth
 from recon3d_ros.ros.frames import open_frames
 from recon3d_ros.ros.lidar_port import LidarPort
-from recon3d_ros.ros.merged_cloud import MergedCloud, Part, part_of
+from recon3d_ros.ros.merged_cloud import MergedCloud, part_of
 from recon3d_ros.ros.parameter_set import ParameterSet
 from recon3d_ros.ros.parameters import DepthNodeParameters
 from recon3d_ros.ros.places import Located, Places
@@ -85,6 +85,10 @@ class FramePublisher:
         """Whether anybody subscribes to what is made of a camera's frames."""
         return self._cameras[name].outputs.is_wanted() or self._merged.is_wanted()
 
+    def start(self) -> None:
+        """Begins anew after a pause."""
+        self._merged.forget()
+
     def start_batch(self, parameters: ParameterSet) -> None:
         """Begins a batch of frames, with the parameters that hold for all of it."""
         if parameters is not self._parameters:
@@ -94,8 +98,8 @@ class FramePublisher:
                 camera.unmasked = None
         self._places.start_batch(parameters.node.transform_timeout)
 
-    def publish(self, name: str, frame: DepthFrame, rectifier: Rectifier, header: Header) -> None:
-        """Publishes what somebody subscribes to of a frame, under the input's own stamp.
+    def publish(self, name: str, frame: DepthFrame, rectifier: Rectifier, header: Header) -> int:
+        """Publishes what somebody subscribes to of a frame under the input's own stamp; returns how many messages.
 
         Raises:
             FrameError: if nothing of it could be published.
@@ -109,6 +113,7 @@ class FramePublisher:
         self._tell(name, camera, seen, located, frame_id=header.frame_id)
         if count == 0 and located.problems:
             raise FrameError(*next(iter(located.problems.items())))
+        return count
 
     def end_batch(self) -> None:
         """Publishes the merged clouds if no camera's part is missing any more."""
@@ -183,7 +188,8 @@ class FramePublisher:
             stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
             part = part_of(labelled, seen, stamp_ns) if wants_merged else None
             if part is not None:
-                self._merge(name, part)
+                node = self._parameters.node
+                self._merged.add(name, part, node.base_frame, merge_overlaps=node.merge_overlaps)
                 count += 1
         if outputs.is_wanted("scan") and has_base:
             try:
@@ -191,12 +197,6 @@ class FramePublisher:
             except ScanError as error:
                 located.problems["scan"] = str(error)
         return count
-
-    def _merge(self, name: str, part: Part) -> None:
-        node = self._parameters.node
-        if self._merged.has(name):
-            self._merged.publish(node.base_frame, merge_overlaps=node.merge_overlaps)
-        self._merged.add(name, part)
 
     def _tell(self, name: str, camera: _Camera, seen: View, located: Located, *, frame_id: str) -> None:
         """Puts the frame's state into the camera's health, and its problems into the log once a second."""

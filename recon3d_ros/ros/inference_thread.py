@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import rclpy
 from rclpy.lifecycle import LifecycleNode
 
+from recon3d_ros.core.camera import CameraError
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.ros.camera_port import CameraPort, FrameError, ReceivedImage
 from recon3d_ros.ros.diagnostics import CameraHealth
@@ -49,6 +50,7 @@ class InferenceThread:
 
     def start(self) -> None:
         """Begins to take images."""
+        self._publisher.start()
         self._thread.start()
 
     def put(self, camera: str, image: ReceivedImage) -> None:
@@ -75,8 +77,9 @@ class InferenceThread:
             except Exception as error:  # the thread must outlive any single batch
                 if not rclpy.ok(context=self._node.context):
                     return
+                failure = self._unexpected(error)
                 for name in received:
-                    reject(self._node, self._healths[name], self._unexpected(error))
+                    reject(self._node, self._healths[name], failure)
             finally:
                 self._busy_since = None
 
@@ -84,21 +87,23 @@ class InferenceThread:
         """Converts, computes and publishes what waited, as one batch; takes out of `received` what is done."""
         start = time.monotonic()
         parameters = self._parameters()
-        names, images, cameras = [], [], []
+        names, images, cameras, crops = [], [], [], []
         for name, item in list(received.items()):
+            crop = parameters.of(name).crop_position
             try:
                 image, camera = self._ports[name].decode(item.message)
-            except FrameError as error:
+                self._pipeline.rectifier(camera, crop)  # made here: one that cannot be costs this camera alone
+            except Exception as error:
                 del received[name]
-                reject(self._node, self._healths[name], error)
+                reject(self._node, self._healths[name], self._known(error))
                 continue
             names.append(name)
             images.append(image)
             cameras.append(camera)
+            crops.append(crop)
         if not names:
             return
         decoded = time.monotonic()
-        crops = [parameters.of(name).crop_position for name in names]
         frames = self._pipeline(images, cameras, crops)
         self._publisher.start_batch(parameters)
         for name, camera, crop, frame in zip(names, cameras, crops, frames, strict=True):
@@ -106,16 +111,18 @@ class InferenceThread:
             publish_start = time.monotonic()
             try:
                 rectifier = self._pipeline.rectifier(camera, crop)
-                self._publisher.publish(name, frame, rectifier, item.message.header)
+                count = self._publisher.publish(name, frame, rectifier, item.message.header)
             except Exception as error:  # what one camera's outputs meet must not cost the others their frames
                 if not rclpy.ok(context=self._node.context):
                     raise
                 del received[name]
-                known = error if isinstance(error, FrameError) else self._unexpected(error)
-                reject(self._node, self._healths[name], known)
+                reject(self._node, self._healths[name], self._known(error))
                 continue
             done = time.monotonic()
             del received[name]
+            if count == 0:  # who asked for it has left since
+                self._healths[name].count_unwanted()
+                continue
             latency = {
                 "wait": start - item.arrival,
                 "decode": decoded - start,
@@ -125,6 +132,14 @@ class InferenceThread:
             }
             self._healths[name].count_published(latency)
         self._publisher.end_batch()
+
+    def _known(self, error: Exception) -> FrameError:
+        """Returns the reason why one camera's frame is rejected."""
+        if isinstance(error, FrameError):
+            return error
+        if isinstance(error, CameraError):
+            return FrameError("bad_camera_info", f"CameraInfo cannot be used: {error}")
+        return self._unexpected(error)
 
     def _unexpected(self, error: Exception) -> FrameError:
         """Returns the reason for the counters; the log gets the whole story."""

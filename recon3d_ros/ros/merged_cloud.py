@@ -20,6 +20,7 @@ from recon3d_ros.ros import messages
 from recon3d_ros.ros.camera_outputs import LabelledCloud, output_qos
 
 TOPICS = ("points", "obstacles")
+MAX_SPAN_NS = 1_000_000_000  # between the stamps of a round's parts; a vehicle has moved on by then
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +36,17 @@ class Part:
 class MergedCloud:
     """Collects one part of each camera, then publishes them as `points` and `obstacles`.
 
-    A round is complete when every camera of the last round is in it, or when a camera comes for the second time:
-    the others then have been missed, and the next round does not wait for them. So the merged clouds come at the
-    pace of the fastest camera, and one that dies, or whose place is not known, holds up a single round. The stamp
-    is that of the newest part; each part lies where its camera was at its own image's stamp.
+    A round is complete when every camera of the last round is in it, or when a camera comes for the second time or
+    long after it: the others then have been missed, and the next round does not wait for them. So the merged
+    clouds come at the pace of the fastest camera, and one that dies, or whose place is not known, holds up one
+    round. The stamp is that of the newest part; each part lies where its camera was at its own image's stamp.
     """
 
     def __init__(self, node: LifecycleNode, cameras: Collection[str]) -> None:
         self._node = node
         self._expected = set(cameras)
         self._parts: dict[str, Part] = {}
+        self._stamps_ns: dict[str, int] = {}  # of the last part of each camera
         overrides = QoSOverridingOptions.with_default_policies()
         self._publishers = {
             topic: node.create_lifecycle_publisher(
@@ -62,16 +64,20 @@ class MergedCloud:
         """Whether anybody subscribes to one of the merged clouds; to any of them where none is named."""
         return any(self._publishers[topic].get_subscription_count() > 0 for topic in topics or TOPICS)
 
-    def has(self, camera: str) -> bool:
-        """Whether the round has a camera's part, so that its next one begins a new round."""
-        return camera in self._parts
+    def forget(self) -> None:
+        """Forgets the round: what was seen before a pause is not published beside what is seen after it."""
+        self._parts = {}
+        self._stamps_ns = {}
 
-    def add(self, camera: str, part: Part) -> None:
-        """Takes a camera's part of the round."""
-        newest = max((other.stamp_ns for other in self._parts.values()), default=part.stamp_ns)
-        if part.stamp_ns < newest - 1_000_000_000:  # time jumped back: a bag that loops
+    def add(self, camera: str, part: Part, frame_id: str, *, merge_overlaps: bool) -> None:
+        """Takes a camera's part; publishes the round first where the part does not belong to it any more."""
+        is_far = any(abs(part.stamp_ns - other.stamp_ns) > MAX_SPAN_NS for other in self._parts.values())
+        if is_far and part.stamp_ns < self._stamps_ns.get(camera, part.stamp_ns):  # a bag that loops
             self._parts = {}
+        elif is_far or camera in self._parts:
+            self.publish(frame_id, merge_overlaps=merge_overlaps)
         self._parts[camera] = part
+        self._stamps_ns[camera] = part.stamp_ns
 
     def publish_if_complete(self, frame_id: str, *, merge_overlaps: bool) -> None:
         """Publishes the round if no camera of the last one is missing."""
