@@ -16,12 +16,15 @@ from launch_ros.actions import Node
 
 from recon3d_ros.ros.node_process import ros_environment
 
+RESPAWN_DELAY = 2.0  # seconds
+
 SHARE = Path(get_package_share_directory("recon3d_ros"))
 
 # Node parameter -> how its argument is written as YAML.
 PARAMETERS = {
     "model": "{}",
     "backend": "{}",
+    "precision": "{}",
     "cameras": "[{}]",
     "image_topic": "{}",
     "camera_info_topic": "{}",
@@ -48,6 +51,9 @@ def start_nodes(context: LaunchContext) -> list[Node]:
                 name: EnvironmentVariable(name, default_value=v) for name, v in ros_environment().items()
             },
             output="screen",
+            # A plain bool: Humble's launch does not perform a substitution here.
+            respawn=IfCondition(LaunchConfiguration("respawn")).evaluate(context),
+            respawn_delay=RESPAWN_DELAY,
         ),
         Node(
             package="rviz2",
@@ -73,6 +79,11 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 "log_level", default_value="info", description="debug, info, warn, error or fatal."
+            ),
+            DeclareLaunchArgument(
+                "respawn",
+                default_value="false",
+                description="true starts the node again 2 s after it ended, as where its engine hangs.",
             ),
             DeclareLaunchArgument("rviz", default_value="false", description="true starts rviz2 as well."),
             OpaqueFunction(function=start_nodes),

@@ -32,7 +32,16 @@ from recon3d_ros.ros.parameters import DepthNodeParameters  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILE = ROOT / "launch" / "recon3d.launch.py"
 TREE = ast.parse(LAUNCH_FILE.read_text(encoding="utf-8"))
-NODE_ARGUMENTS = {"model", "backend", "cameras", "image_topic", "camera_info_topic", "compressed", "autostart"}
+NODE_ARGUMENTS = {
+    "model",
+    "backend",
+    "precision",
+    "cameras",
+    "image_topic",
+    "camera_info_topic",
+    "compressed",
+    "autostart",
+}
 WAIT_SECONDS = 20.0
 
 
@@ -54,7 +63,8 @@ def test_every_parameter_it_overrides_is_one_of_the_node() -> None:
 
 def test_it_declares_the_documented_arguments() -> None:
     names = [call.args[0] for call in calls_of("DeclareLaunchArgument")]
-    assert {name.value for name in names if isinstance(name, ast.Constant)} == {"params_file", "log_level", "rviz"}
+    constants = {name.value for name in names if isinstance(name, ast.Constant)}
+    assert constants == {"params_file", "log_level", "respawn", "rviz"}
     assert overridden_parameters() == NODE_ARGUMENTS | {"use_sim_time"}
 
 
@@ -133,17 +143,26 @@ class Launched:
         values = self.ask(GetParameters, "get_parameters", GetParameters.Request(names=names)).values
         return dict(zip(names, map(parameter_value_to_python, values), strict=True))
 
+    def pids(self) -> list[int]:
+        """Returns the node's processes, one for each time that it was started."""
+        started = re.findall(r"\[depth_node-1\]: process started with pid \[(\d+)\]", self._log.read_text())
+        return [int(pid) for pid in started]
+
     def environment(self) -> dict[str, str]:
         """Returns the environment of the node's process."""
-        started = re.search(r"\[depth_node-1\]: process started with pid \[(\d+)\]", self._log.read_text())
-        assert started, self._log.read_text()
-        entries = Path(f"/proc/{started[1]}/environ").read_text().split("\0")
+        (pid,) = self.pids()
+        entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
         return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+    def end(self) -> int:
+        """Waits until `ros2 launch` has ended by itself; returns its status."""
+        return self._process.wait(WAIT_SECONDS)
 
     def stop(self) -> str:
         """Interrupts as Ctrl-C does; returns the log."""
         rclpy.shutdown(context=self._context)
-        self._process.send_signal(signal.SIGINT)
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
         try:
             assert self._process.wait(WAIT_SECONDS) == 0, self._log.read_text()
         except subprocess.TimeoutExpired:
@@ -162,7 +181,14 @@ def test_arguments_override_the_file_and_the_file_overrides_defaults(
     model = write_model(tmp_path / "tiny.onnx")
     file = tmp_path / "vehicle.yaml"
     content = {
-        NODE_NAME: {"ros__parameters": {"cloud_stride": 3, "image_topic": "of_the_file", "compressed": True}}
+        NODE_NAME: {
+            "ros__parameters": {
+                "cloud_stride": 3,
+                "image_topic": "of_the_file",
+                "compressed": True,
+                "precision": "int8",
+            }
+        }
     }
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     launched = Launched(
@@ -172,6 +198,7 @@ def test_arguments_override_the_file_and_the_file_overrides_defaults(
         f"model:={model}",
         "cameras:=front,left",
         "image_topic:=given",
+        "precision:=fp32",
         "use_sim_time:=true",
     )
     try:
@@ -180,6 +207,7 @@ def test_arguments_override_the_file_and_the_file_overrides_defaults(
             "model": str(model),
             "cameras": ["front", "left"],
             "image_topic": "given",
+            "precision": "fp32",
             "use_sim_time": True,
             "cloud_stride": 3,
             "compressed": True,
@@ -203,5 +231,27 @@ def test_with_autostart_off_the_node_waits_and_a_vehicles_own_profile_wins(
     try:
         launched.wait_for_state("unconfigured")
         assert launched.environment()[variable] == str(own)
+    finally:
+        launched.stop()
+
+
+@pytest.mark.parametrize("respawn", ["true", "false"])
+def test_a_node_that_ends_with_a_failure_is_started_again_if_asked(
+    workspace: dict[str, str], tmp_path: Path, respawn: str
+) -> None:
+    launched = Launched(workspace, tmp_path / "log", "autostart:=false", f"respawn:={respawn}")
+    try:
+        launched.wait_for_state("unconfigured")
+        (pid,) = launched.pids()
+        os.kill(pid, signal.SIGKILL)
+        if respawn == "true":
+            deadline = time.monotonic() + WAIT_SECONDS
+            while len(launched.pids()) < 2 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert len(launched.pids()) == 2, "started again"
+            launched.wait_for_state("unconfigured")
+        else:
+            assert launched.end() == 0, "launch has nothing left to run"
+            assert len(launched.pids()) == 1
     finally:
         launched.stop()
