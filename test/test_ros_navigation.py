@@ -342,3 +342,19 @@ def test_what_goes_wrong_with_the_merged_cloud_is_told(drive, monkeypatch):
     street.send()
     street.harness.wait_for(lambda: errors, "the error")
     assert isinstance(errors[0], ZeroDivisionError)
+
+
+def test_a_lidar_that_recovers_from_a_bad_sweep_is_well_again(drive):
+    lidar_frame = "base_link lidar 0.5 0 2 0 0 0 1"
+    street = drive(
+        "front/scale", scale_mode="lidar", lidar_topic="/lidar/points", static_transforms=f"{FRONT}; {lidar_frame}"
+    )
+    port = street.node._publisher.lidar
+    good = points_to_msg(np.ones((5, 3), np.float32), Header(frame_id="lidar"))
+    bad = points_to_msg(np.ones((5, 3), np.float32), Header(frame_id="lidar"))
+    bad.fields = bad.fields[:2]
+    for sweep, level in ((bad, DiagnosticStatus.WARN), (good, DiagnosticStatus.OK)):
+        port._receive(sweep)
+        port.sweeps()
+        assert port.report(is_active=True).level == level
+    assert "expected x, y and z" in {v.key: v.value for v in port.report(is_active=True).values}["last_error"]

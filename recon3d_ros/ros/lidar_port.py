@@ -54,6 +54,7 @@ class LidarPort:
         self._received = 0
         self._last_arrival = time.monotonic()
         self._error = ""
+        self._is_bad = False  # the newest sweep
         self._subscription = None
         if topic:
             self._subscription = node.create_subscription(
@@ -71,8 +72,9 @@ class LidarPort:
             try:
                 points = messages.points_from_msg(message)
             except EncodingError as error:
-                self._error = str(error)
+                self._error, self._is_bad = str(error), True
                 continue
+            self._is_bad = False
             stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
             if self._sweeps and stamp < self._sweeps[-1].stamp:
                 self._sweeps.clear()  # a bag that loops
@@ -90,7 +92,7 @@ class LidarPort:
         elif silence > self._timeout:
             level = DiagnosticStatus.STALE
             message = f"no sweep on {self.topic} for {silence:.1f} s; the last scale is held"
-        elif self._error:
+        elif self._is_bad:
             level, message = DiagnosticStatus.WARN, f"a sweep cannot be used: {self._error}"
         values = {"topic": self.topic, "received": self._received, "last_error": self._error}
         return DiagnosticStatus(

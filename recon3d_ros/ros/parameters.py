@@ -285,7 +285,7 @@ class DepthNodeParameters:
     )
     scan_angle_increment: float = _parameter(
         SCAN.angle_increment,
-        "Radians between two beams; 0 takes that of two columns at the image's centre.",
+        "Radians between two beams; 0 means 1/fx, that of two columns at the image's centre.",
         minimum=0.0,
         maximum=0.9,
         live=True,
