@@ -31,3 +31,31 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real recordings are not at {folder.name} beside the checkout (../shared/data)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose depth is a formula of the image (onnx_models); its input is 64 x 32."""
+    from onnx_models import write_model
+
+    return write_model(tmp_path_factory.mktemp("model") / "tiny.onnx", height=32, width=64)
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Report:
+    """Takes the test's rows of docs/reliability.md."""
+    return Report(request.node.name)
+
+
+class Report:
+    """Rows of docs/reliability.md, written to the file that FAULT_REPORT names."""
+
+    def __init__(self, test: str) -> None:
+        self._test = test
+
+    def __call__(self, fault: str, seen: str, recovery: float | None, frames: str = "") -> None:
+        """Notes what the user sees, and the seconds until good frames flow again (None: they never stopped)."""
+        took = "-" if recovery is None else f"{recovery:.1f}"
+        if path := os.environ.get("FAULT_REPORT"):
+            with Path(path).open("a") as file:
+                file.write(f"| {fault} | {seen} | {took} | {frames} | `{self._test}` |\n")

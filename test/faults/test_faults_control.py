@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install -r requirements/ros-jazzy.txt")
+
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
@@ -36,8 +39,8 @@ def call(world: World, client: Any, request: Any) -> Any:
     return future.result()
 
 
-def test_a_storm_of_parameters_costs_no_frame(tmp_path: Path, model: Path, report) -> None:
-    with World(tmp_path, model) as world, flowing(world) as camera:
+def test_a_storm_of_parameters_costs_no_frame(tmp_path: Path, small_model: Path, report) -> None:
+    with World(tmp_path, small_model) as world, flowing(world) as camera:
         client = world.node.create_client(SetParameters, "/recon3d_depth/set_parameters")
         assert client.wait_for_service(timeout_sec=20.0)
         names = ("max_range", "min_range", "backend", "no_such_parameter")
@@ -70,8 +73,10 @@ def test_a_storm_of_parameters_costs_no_frame(tmp_path: Path, model: Path, repor
         report(fault, seen, None, accounted(camera.sent, counts))
 
 
-def test_lifecycle_transitions_in_any_order_leave_a_node_that_serves(tmp_path: Path, model: Path, report) -> None:
-    with World(tmp_path, model) as world, flowing(world):
+def test_lifecycle_transitions_in_any_order_leave_a_node_that_serves(
+    tmp_path: Path, small_model: Path, report
+) -> None:
+    with World(tmp_path, small_model) as world, flowing(world):
         change = world.node.create_client(ChangeState, "/recon3d_depth/change_state")
         state = world.node.create_client(GetState, "/recon3d_depth/get_state")
         assert change.wait_for_service(timeout_sec=20.0) and state.wait_for_service(timeout_sec=20.0)
@@ -99,7 +104,7 @@ def test_lifecycle_transitions_in_any_order_leave_a_node_that_serves(tmp_path: P
 
 @pytest.mark.parametrize("room", [20_000, 2_000_000], ids=["cloud", "bag"])
 def test_a_full_disk_ends_a_recording_with_its_name_and_no_traceback(
-    tmp_path: Path, model: Path, report, room: int
+    tmp_path: Path, small_model: Path, report, room: int
 ) -> None:
     def no_room() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing past the limit then fails as on a full disk
@@ -116,7 +121,7 @@ def test_a_full_disk_ends_a_recording_with_its_name_and_no_traceback(
             "-o",
             out,
             "--model",
-            model,
+            small_model,
         ],
         cwd=ROOT,
         capture_output=True,

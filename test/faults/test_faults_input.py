@@ -6,6 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install -r requirements/ros-jazzy.txt")
+
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.context import Context
@@ -17,8 +20,10 @@ from world import HEIGHT, IS_LONG, WIDTH, Camera, World, accounted, flowing
 LASTING = 20.0 if IS_LONG else 1.0  # seconds
 
 
-def test_a_camera_that_stops_is_stale_and_serves_when_it_comes_back(tmp_path: Path, model: Path, report) -> None:
-    with World(tmp_path, model, stale_after=0.5) as world, flowing(world) as camera:
+def test_a_camera_that_stops_is_stale_and_serves_when_it_comes_back(
+    tmp_path: Path, small_model: Path, report
+) -> None:
+    with World(tmp_path, small_model, stale_after=0.5) as world, flowing(world) as camera:
         camera.stop()
         told = world.wait_for(lambda: world.status().level == DiagnosticStatus.STALE, "STALE")
         assert told < 5.0
@@ -33,8 +38,10 @@ def test_a_camera_that_stops_is_stale_and_serves_when_it_comes_back(tmp_path: Pa
                accounted(camera.sent, counts))  # fmt: skip
 
 
-def test_a_camera_at_ten_times_its_rate_costs_frames_that_are_counted(tmp_path: Path, model: Path, report) -> None:
-    with World(tmp_path, model) as world, flowing(world, rate=30.0) as camera:
+def test_a_camera_at_ten_times_its_rate_costs_frames_that_are_counted(
+    tmp_path: Path, small_model: Path, report
+) -> None:
+    with World(tmp_path, small_model) as world, flowing(world, rate=30.0) as camera:
         camera.rate = 300.0
         time.sleep(LASTING)
         camera.rate = 30.0
@@ -47,8 +54,8 @@ def test_a_camera_at_ten_times_its_rate_costs_frames_that_are_counted(tmp_path: 
         )
 
 
-def test_two_publishers_on_one_topic_are_told(tmp_path: Path, model: Path, report) -> None:
-    with World(tmp_path, model) as world, flowing(world) as camera:
+def test_two_publishers_on_one_topic_are_told(tmp_path: Path, small_model: Path, report) -> None:
+    with World(tmp_path, small_model) as world, flowing(world) as camera:
         other = Camera(world, rate=20.0)
         other.stamp = camera.stamp - 100.0
         other.start()
@@ -63,9 +70,9 @@ def test_two_publishers_on_one_topic_are_told(tmp_path: Path, model: Path, repor
 
 
 def test_a_resolution_that_changes_is_followed_and_misfits_between_are_rejected(
-    tmp_path: Path, model: Path, report
+    tmp_path: Path, small_model: Path, report
 ) -> None:
-    with World(tmp_path, model) as world, flowing(world) as camera:
+    with World(tmp_path, small_model) as world, flowing(world) as camera:
         camera.info_size = (HEIGHT // 2, WIDTH // 2)  # the calibration changes first
         world.wait_for(lambda: int(world.value("rejected.camera_info_mismatch") or 0) > 0, "a rejected misfit")
         assert world.status().level in (DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
@@ -80,8 +87,8 @@ def test_a_resolution_that_changes_is_followed_and_misfits_between_are_rejected(
 
 
 @pytest.mark.parametrize("jump", [-500.0, 5000.0], ids=["back", "forward"])
-def test_a_clock_that_jumps_costs_no_frame(tmp_path: Path, model: Path, report, jump: float) -> None:
-    with World(tmp_path, model) as world, flowing(world) as camera:
+def test_a_clock_that_jumps_costs_no_frame(tmp_path: Path, small_model: Path, report, jump: float) -> None:
+    with World(tmp_path, small_model) as world, flowing(world) as camera:
         before = camera.stamp
         camera.stamp += jump
         seconds = world.wait_for_frames()
@@ -93,8 +100,10 @@ def test_a_clock_that_jumps_costs_no_frame(tmp_path: Path, model: Path, report, 
         report(f"stamps jump by {jump:+.0f} s", seen, seconds, accounted(camera.sent, counts))
 
 
-def test_sim_time_without_a_clock_stops_neither_depth_nor_diagnostics(tmp_path: Path, model: Path, report) -> None:
-    with World(tmp_path, model, use_sim_time=True) as world, flowing(world) as camera:
+def test_sim_time_without_a_clock_stops_neither_depth_nor_diagnostics(
+    tmp_path: Path, small_model: Path, report
+) -> None:
+    with World(tmp_path, small_model, use_sim_time=True) as world, flowing(world) as camera:
         world.wait_for(lambda: world.status().message == "publishing", "diagnostics that say 'publishing'")
         camera.stop()
         counts = world.settle(camera)
@@ -103,14 +112,14 @@ def test_sim_time_without_a_clock_stops_neither_depth_nor_diagnostics(tmp_path: 
         )
 
 
-def test_a_subscriber_that_never_reads_holds_nobody_up(tmp_path: Path, model: Path, report) -> None:
+def test_a_subscriber_that_never_reads_holds_nobody_up(tmp_path: Path, small_model: Path, report) -> None:
     context = Context()
     rclpy.init(context=context)
     deaf = Node("deaf", context=context)  # no executor ever takes what it gets
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
     deaf.create_subscription(Image, "/front/depth/image_rect", lambda _: None, qos)
     try:
-        with World(tmp_path, model) as world, flowing(world) as camera:
+        with World(tmp_path, small_model) as world, flowing(world) as camera:
             time.sleep(LASTING)
             seconds = world.wait_for_frames()
             camera.stop()

@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install -r requirements/ros-jazzy.txt")
+
 from world import IS_LONG, Camera, World, accounted, flowing
 
 STARTS = 100 if IS_LONG else 2
@@ -24,8 +27,10 @@ def left_behind(names: set[str]) -> set[str]:
     return {name for name in names - segments(os.getpid()) if (Path("/dev/shm") / name).exists()}
 
 
-def test_a_killed_node_serves_again_once_a_supervisor_restarts_it(tmp_path: Path, model: Path, report) -> None:
-    with World(tmp_path, model) as world, flowing(world) as camera:
+def test_a_killed_node_serves_again_once_a_supervisor_restarts_it(
+    tmp_path: Path, small_model: Path, report
+) -> None:
+    with World(tmp_path, small_model) as world, flowing(world) as camera:
         world.process.send_signal(signal.SIGKILL)
         world.wait_for(lambda: world.process.poll() is not None, "the node to die")
         before = time.monotonic()
@@ -40,9 +45,9 @@ def test_a_killed_node_serves_again_once_a_supervisor_restarts_it(tmp_path: Path
 
 
 def test_two_sigints_end_the_node_with_status_0_and_leave_nothing_behind(
-    tmp_path: Path, model: Path, report
+    tmp_path: Path, small_model: Path, report
 ) -> None:
-    with World(tmp_path, model) as world:
+    with World(tmp_path, small_model) as world:
         with flowing(world):
             used = segments(world.process.pid)
             world.process.send_signal(signal.SIGINT)
@@ -57,8 +62,8 @@ def test_two_sigints_end_the_node_with_status_0_and_leave_nothing_behind(
 
 
 @pytest.mark.parametrize("starts", [STARTS])
-def test_starting_and_stopping_leaks_nothing(tmp_path: Path, model: Path, report, starts: int) -> None:
-    with World(tmp_path, model) as world:
+def test_starting_and_stopping_leaks_nothing(tmp_path: Path, small_model: Path, report, starts: int) -> None:
+    with World(tmp_path, small_model) as world:
         camera = Camera(world)
         for _ in range(starts):
             world.start_node()
@@ -74,8 +79,8 @@ def test_starting_and_stopping_leaks_nothing(tmp_path: Path, model: Path, report
         report(f"started and stopped {starts} times", "no segment, no process left", None)
 
 
-def test_what_comes_out_is_what_went_in_while_nothing_is_wrong(tmp_path: Path, model: Path, report) -> None:
-    with World(tmp_path, model) as world, flowing(world) as camera:
+def test_what_comes_out_is_what_went_in_while_nothing_is_wrong(tmp_path: Path, small_model: Path, report) -> None:
+    with World(tmp_path, small_model) as world, flowing(world) as camera:
         time.sleep(10.0 if IS_LONG else 1.0)
         camera.stop()
         counts = world.settle(camera)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
@@ -256,25 +255,6 @@ def flowing(world: World, *, rate: float = 20.0) -> Iterator[Camera]:
         yield camera
     finally:
         camera.stop()
-
-
-class Report:
-    """Rows of docs/reliability.md, written to the file that FAULT_REPORT names."""
-
-    def __init__(self, test: str) -> None:
-        self._test = test
-
-    def __call__(self, fault: str, seen: str, recovery: float | None, frames: str = "") -> None:
-        """Notes what the user sees, and the seconds until good frames flow again (None: they never stopped)."""
-        took = "-" if recovery is None else f"{recovery:.1f}"
-        if path := os.environ.get("FAULT_REPORT"):
-            with Path(path).open("a") as file:
-                file.write(f"| {fault} | {seen} | {took} | {frames} | `{self._test}` |\n")
-
-
-@pytest.fixture
-def report(request: pytest.FixtureRequest) -> Report:
-    return Report(request.node.name)
 
 
 def accounted(sent: int, counts: dict[str, int]) -> str:
