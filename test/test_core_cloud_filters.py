@@ -152,7 +152,7 @@ def test_images_smaller_than_the_reach_have_no_edges_that_cannot_be_told(shape: 
 def test_what_cannot_be_trusted_is_unknown_to_all_and_the_rest_stays_as_it_was() -> None:
     depth = random_depth()
     confidence = np.full(depth.shape, 0.9, dtype=np.float32)
-    confidence[20, 30], confidence[9, 11] = 0.4, 0.2  # the second is sky
+    confidence[20, 30], confidence[9, 11], confidence[21, 50] = 0.4, 0.2, nan  # the second is sky
     polygon = ((100.0, 40.0), (150.0, 40.0), (150.0, 59.0), (100.0, 59.0))
     before = depth.copy()
     cleaned = CloudFilter(CloudFilterOptions(min_confidence=0.5, ego_mask=(polygon,))).clean(
@@ -160,7 +160,7 @@ def test_what_cannot_be_trusted_is_unknown_to_all_and_the_rest_stays_as_it_was()
     )
     np.testing.assert_array_equal(depth, before)
     expected = depth.copy()
-    expected[20, 30] = expected[9, 11] = nan
+    expected[20, 30] = expected[9, 11] = expected[21, 50] = nan
     expected[40:60, 100:151] = nan
     np.testing.assert_array_equal(cleaned, expected)
 

@@ -358,3 +358,11 @@ def test_a_lidar_that_recovers_from_a_bad_sweep_is_well_again(drive):
         port.sweeps()
         assert port.report(is_active=True).level == level
     assert "expected x, y and z" in {v.key: v.value for v in port.report(is_active=True).values}["last_error"]
+
+
+def test_a_filter_by_confidence_that_the_model_does_not_give_is_told(drive):
+    street = drive("front/depth/image_rect", min_confidence=0.5)
+    street.send()
+    assert np.isfinite(depth_from_msg(street.get("front/depth/image_rect"))).all()
+    street.harness.wait_for(lambda: street.status().level == DiagnosticStatus.WARN, "WARN")
+    assert "min_confidence has no effect" in street.status().message

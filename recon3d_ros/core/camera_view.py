@@ -1,8 +1,8 @@
 """What navigation gets of one camera: metric depth, clean points, the road and what stands on it, a scan.
 
-The order is that of trust. The network's depth is cleaned first of what cannot be believed (edges, low confidence,
-the vehicle itself), for the scale and all outputs alike: no threshold of that is in metres. Then it is made
-metric, then limited to the range; then each output selects what it wants.
+The order is that of trust. The network's depth is made metric first, by what is not the vehicle itself, since all later
+thresholds are in metres; then limited to the range; then cleaned of what cannot be believed (edges, low confidence,
+the vehicle itself), for all outputs alike; then each output selects what it wants.
 """
 
 from __future__ import annotations
@@ -127,11 +127,12 @@ class CameraView:
         Raises:
             MaskError: if the ego mask lies outside the camera's image.
         """
-        clean = replace(frame, depth=self._filter.clean(frame.depth, rectifier, frame.confidence))
-        estimate = self._estimate(clean, stamp, place)
+        surroundings = replace(frame, depth=self._filter.without_vehicle(frame.depth, rectifier))
+        estimate = self._estimate(surroundings, stamp, place)
         depth = limit_range(
-            apply(clean.depth, estimate), min_range=self.options.min_range, max_range=self.options.max_range
+            apply(frame.depth, estimate), min_range=self.options.min_range, max_range=self.options.max_range
         )
+        depth = self._filter.clean(depth, rectifier, frame.confidence)
         return View(replace(frame, depth=depth), estimate, place)
 
     def _estimate(self, frame: DepthFrame, stamp: float, place: Place) -> ScaleEstimate:

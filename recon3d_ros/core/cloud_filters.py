@@ -153,10 +153,14 @@ class CloudFilter:
         if self.options.edge_threshold:
             cleaned[flying_pixels(depth, self.options.edge_threshold)] = np.nan
         if self.options.min_confidence and confidence is not None:
-            cleaned[confidence < self.options.min_confidence] = np.nan
+            cleaned[~(confidence >= self.options.min_confidence)] = np.nan  # NaN is no confidence
         if self.options.ego_mask:
             cleaned[self._ego_mask(rectifier)] = np.nan
         return cleaned
+
+    def without_vehicle(self, depth: npt.NDArray[np.float32], rectifier: Rectifier) -> npt.NDArray[np.float32]:
+        """Returns the depth with NaN where the ego mask is, and all else as it was; see `clean`."""
+        return np.where(self._ego_mask(rectifier), np.float32(np.nan), depth) if self.options.ego_mask else depth
 
     def cloud(
         self,

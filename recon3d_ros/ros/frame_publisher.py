@@ -205,6 +205,8 @@ class FramePublisher:
         conditions = dict(located.problems)
         if seen.estimate.is_held:
             conditions["scale"] = f"scale held at {seen.estimate.scale:.3f}: {seen.estimate.reason}"
+        if camera.view.options.filters.min_confidence and seen.frame.confidence is None:
+            conditions["confidence"] = "min_confidence has no effect: the model gives no confidence"
         if np.isnan(seen.frame.depth).all():
             conditions["depth"] = "the depth of every pixel is invalid (NaN): does the network see anything?"
         camera.health.conditions = conditions
