@@ -29,8 +29,9 @@ def wait_for(condition, what: str, seconds: float = 30.0) -> None:
         ({"cameras": []}, "'cameras'"),
         ({"cameras": "[left"}, "parse parameter override"),
         ({"model": "nowhere.onnx"}, "nowhere.onnx: cannot be read"),
+        ({"qos_overrides./camera/points.publisher.reliability": "sure"}, "policy `reliability`: `sure`"),
     ],
-    ids=["type", "name", "empty", "syntax", "model"],
+    ids=["type", "name", "empty", "syntax", "model", "qos"],
 )
 def test_a_node_that_cannot_start_ends_with_status_1_and_its_reason(tmp_path: Path, parameters, words):
     log = tmp_path / "node.log"

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -67,21 +68,28 @@ class DepthNode(LifecycleNode):
         return self._parameter_set.node
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        parameters = self.parameters
         try:
-            self._engine = engine = EngineHost(
-                parameters.model,
-                engine_options(parameters),
-                serve_while_building=parameters.serve_while_building,
-                logger=self.get_logger(),
-            )
-        except (ModelError, EngineError) as error:
-            self._failure = str(error)
-            self.get_logger().error(f"configure failed: {error}")
+            self._configure()
+        except Exception as error:  # rclpy would swallow it without a word
+            is_known = isinstance(error, ModelError | EngineError)
+            self._failure = str(error) if is_known else f"{type(error).__name__}: {error}"
+            self.get_logger().error(f"configure failed: {self._failure}")
+            self.get_logger().debug(traceback.format_exc())
+            self._release()
             return TransitionCallbackReturn.FAILURE
+        self._failure, self._state = "", "inactive"
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        parameters = self.parameters
+        self._engine = engine = EngineHost(
+            parameters.model,
+            engine_options(parameters),
+            serve_while_building=parameters.serve_while_building,
+            logger=self.get_logger(),
+        )
         if not engine.info.is_metric:
             self.get_logger().warning(f"{engine.info.name} is not metric: its depth has an unknown scale")
-        self._failure = ""
         self._pipeline = DepthPipeline(engine)
         self._publisher = FramePublisher(self, self._parameter_set, self._healths)
         self._ports = {
@@ -100,8 +108,6 @@ class DepthNode(LifecycleNode):
             f"configured: {info.name} {info.version}, {info.width}x{info.height}, {parameters.backend}, "
             f"cameras {', '.join(parameters.cameras)}"
         )
-        self._state = "inactive"
-        return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)
