@@ -1,8 +1,8 @@
 """What navigation gets of one camera: metric depth, clean points, the road and what stands on it, a scan.
 
-The order is that of trust. The network's depth is made metric first, by what is not the vehicle itself, since all later
-thresholds are in metres; then limited to the range; then cleaned of what cannot be believed (edges, low confidence,
-the vehicle itself), for all outputs alike; then each output selects what it wants.
+The order is that of trust. The network's depth is made metric first, by what is not the vehicle itself, since
+all later thresholds are in metres; then limited to the range; then cleaned of what cannot be believed (edges, low
+confidence, the vehicle itself), for all outputs alike; then each output selects what it wants.
 """
 
 from __future__ import annotations
