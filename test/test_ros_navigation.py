@@ -366,3 +366,16 @@ def test_a_filter_by_confidence_that_the_model_does_not_give_is_told(drive):
     assert np.isfinite(depth_from_msg(street.get("front/depth/image_rect"))).all()
     street.harness.wait_for(lambda: street.status().level == DiagnosticStatus.WARN, "WARN")
     assert "min_confidence has no effect" in street.status().message
+
+
+@pytest.mark.parametrize("limit", ["max_range", "model"])
+def test_nothing_is_called_free_beyond_the_range_in_which_it_would_be_seen(drive, tmp_path: Path, limit):
+    # The wall is 7 m before the camera. What is limited to 5 m is +Inf there, and does not see it.
+    near = write_model(tmp_path / "near.onnx", height=HEIGHT, width=WIDTH, metadata={"max_depth": "5.0"})
+    limited = {"max_range": 5.0} if limit == "max_range" else {"model": str(near)}
+    street = drive("front/scan", "front/clearing", target_frame="base_link", **limited)
+    street.send()
+    scan = street.get("front/scan")
+    assert np.isposinf(scan.ranges).any() and scan.range_max == pytest.approx(5.0)
+    points = points_from_msg(street.get("front/clearing"))
+    assert len(points) and points[:, 0].max() <= 6.0, "1 m ahead of base_link, 5 m from the camera"

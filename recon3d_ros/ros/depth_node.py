@@ -91,7 +91,7 @@ class DepthNode(LifecycleNode):
         if not engine.info.is_metric:
             self.get_logger().warning(f"{engine.info.name} is not metric: its depth has an unknown scale")
         self._pipeline = DepthPipeline(engine)
-        self._publisher = FramePublisher(self, self._parameter_set, self._healths)
+        self._publisher = FramePublisher(self, self._parameter_set, self._healths, max_depth=engine.info.max_depth)
         self._ports = {
             name: CameraPort(
                 self,

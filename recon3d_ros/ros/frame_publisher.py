@@ -11,7 +11,7 @@ from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
 from recon3d_ros.core.camera import CameraModel
-from recon3d_ros.core.camera_view import CameraView, View
+from recon3d_ros.core.camera_view import CameraView, View, ViewOptions
 from recon3d_ros.core.masks import MaskError
 from recon3d_ros.core.pipeline import DepthFrame
 from recon3d_ros.core.preprocess import Rectifier
@@ -56,19 +56,33 @@ class FramePublisher:
 
     Where a transform is missing, or the mounting cannot be, what depends on it is withheld, counted and told; all
     else goes on.
+
+    Args:
+        node: that publishes.
+        parameters: at first.
+        healths: of the cameras.
+        max_depth: of the model, metres.
     """
 
-    def __init__(self, node: LifecycleNode, parameters: ParameterSet, healths: Mapping[str, CameraHealth]) -> None:
+    def __init__(
+        self,
+        node: LifecycleNode,
+        parameters: ParameterSet,
+        healths: Mapping[str, CameraHealth],
+        *,
+        max_depth: float,
+    ) -> None:
         compile_now()  # so that a voxel size set while running costs no frame
         self._node = node
         self._parameters = parameters
+        self._max_depth = max_depth
         self.frames = open_frames(node, parse_transforms(parameters.node.static_transforms))
         self._places = Places(self.frames)
         topic = parameters.node.lidar_topic
         self.lidar = LidarPort(node, topic, parameters.node.lidar_timeout) if topic else None
         self._merged = MergedCloud(node, parameters.node.cameras)
         self._cameras = {
-            name: _Camera(CameraOutputs(node, name), CameraView(view_options(parameters.of(name))), healths[name])
+            name: _Camera(CameraOutputs(node, name), CameraView(self._options(name)), healths[name])
             for name in parameters.node.cameras
         }
 
@@ -80,6 +94,9 @@ class FramePublisher:
         if self.lidar is not None:
             self.lidar.destroy()
         self.frames.close()
+
+    def _options(self, name: str) -> ViewOptions:
+        return view_options(self._parameters.of(name), max_depth=self._max_depth)
 
     def is_wanted(self, name: str) -> bool:
         """Whether anybody subscribes to what is made of a camera's frames."""
@@ -94,7 +111,7 @@ class FramePublisher:
         if parameters is not self._parameters:
             self._parameters = parameters
             for name, camera in self._cameras.items():
-                camera.view.set_options(view_options(parameters.of(name)))
+                camera.view.set_options(self._options(name))
                 camera.unmasked = None
         self._places.start_batch(parameters.node.transform_timeout)
 
@@ -152,7 +169,7 @@ class FramePublisher:
         view, stamp = camera.view, stamp_ns * 1e-9
         if camera.unmasked is not None and camera.unmasked[0] != rectifier.source:
             camera.unmasked = None
-            view.set_options(view_options(self._parameters.of(camera.health.name)))
+            view.set_options(self._options(camera.health.name))
         try:
             seen = view.see(frame, rectifier, stamp, located.place)
         except MaskError as error:

@@ -278,7 +278,7 @@ class DepthNodeParameters:
     )
     scan_max_range: float = _parameter(
         SCAN.max_range,
-        "Horizontal metres from base_frame's origin; also how far clearing points lie.",
+        "Horizontal metres from base_frame's origin, at most max_range; also how far clearing points lie.",
         minimum=0.0,
         maximum=1000.0,
         live=True,

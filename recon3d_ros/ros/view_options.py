@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from recon3d_ros.core.camera_view import ViewOptions
 from recon3d_ros.core.cloud_filters import CloudFilterOptions
 from recon3d_ros.core.masks import Polygon, parse_polygon
@@ -11,8 +13,12 @@ from recon3d_ros.core.transforms import numbers_of
 from recon3d_ros.ros.parameters import DepthNodeParameters, ParameterError
 
 
-def view_options(parameters: DepthNodeParameters) -> ViewOptions:
+def view_options(parameters: DepthNodeParameters, *, max_depth: float = math.inf) -> ViewOptions:
     """Returns the options that the parameters of a camera give.
+
+    Args:
+        parameters: that hold for the camera.
+        max_depth: of the model, metres: what it does not see nearer than that is +Inf.
 
     Raises:
         ParameterError: if a mask, box or band cannot be one; the message says why.
@@ -42,7 +48,8 @@ def view_options(parameters: DepthNodeParameters) -> ViewOptions:
                 min_height=parameters.scan_min_height,
                 max_height=parameters.scan_max_height,
                 min_range=parameters.scan_min_range,
-                max_range=parameters.scan_max_range,
+                # +Inf says nothing of what is beyond max_range: a view that is free to there is free no farther.
+                max_range=min(parameters.scan_max_range, parameters.max_range, max_depth),
                 angle_increment=parameters.scan_angle_increment,
             ),
         )
