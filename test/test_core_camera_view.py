@@ -134,3 +134,16 @@ def test_a_mask_that_is_refused_leaves_the_scale_untouched():
     view.set_options(OPTIONS)
     again = view.see(frame(0.8), RECTIFIER, 1.0, HERE)
     assert again.estimate == CameraView(OPTIONS).see(frame(0.8), RECTIFIER, 1.0, HERE).estimate
+
+
+def test_the_vehicle_s_own_box_is_no_obstacle_of_the_scan_either():
+    bonnet = frame()
+    # 0.6 to 1.2 m high, 3 m ahead of the camera and 0.5 m to either side of it.
+    bonnet.depth[32:45, 51:72] = 3.0
+    for box, expected in (((), 3.0), ((2.0, -1.0, 0.0, 4.0, 1.0, 1.5), WALL)):
+        options = replace(OPTIONS, scale_mode="model", filters=CloudFilterOptions(ego_box=box))
+        view = CameraView(options)
+        scan = view.scan(view.see(bonnet, RECTIFIER, 1.0, HERE), LEVEL.T_base_camera)
+        angles = scan.angle_min + scan.angle_increment * np.arange(len(scan.ranges))
+        ahead = np.abs(angles) < 0.1
+        np.testing.assert_allclose(scan.ranges[ahead] * np.cos(angles[ahead]), expected, rtol=0.01)

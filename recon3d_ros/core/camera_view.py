@@ -209,4 +209,5 @@ class CameraView:
 
     def scan(self, view: View, T_base_camera: Pose) -> Scan:
         """Returns the scan of a view in the base frame."""
-        return self._scan(view.frame.depth, view.frame.camera, T_base_camera)
+        depth = self._filter.outside_box(view.frame.depth, view.frame.camera, T_base_camera)
+        return self._scan(depth, view.frame.camera, T_base_camera)

@@ -128,6 +128,8 @@ class CloudFilter:
         self._rays: npt.NDArray[np.float32] = np.empty((0, 0, 3), dtype=np.float32)
         self._wanted = EVERYWHERE
         self._vehicle: Interval | None = None
+        self._box_of: tuple[CameraModel, bytes] | None = None
+        self._box = EVERYWHERE
         self._thins = bool(self.options.voxel_size or self.options.outlier_radius)
         if self._thins:
             compile_now()
@@ -203,6 +205,24 @@ class CloudFilter:
         grid = np.full((*depth.shape, 3), np.nan, dtype=np.float32)
         grid.reshape(-1, 3)[rows] = points
         return Cloud(grid, colors)
+
+    def outside_box(
+        self, depth: npt.NDArray[np.float32], camera: CameraModel, T_base_camera: Pose
+    ) -> npt.NDArray[np.float32]:
+        """Returns the depth with NaN where the surface is in the ego box: for what is made of depth, not points.
+
+        Args:
+            depth: (H, W) float32 metres along z.
+            camera: of the depth, undistorted.
+            T_base_camera: (4, 4).
+        """
+        box = self.options.ego_box
+        if not box:
+            return depth
+        key = (camera, T_base_camera.tobytes())
+        if self._box_of != key:
+            self._box, self._box_of = within_box(camera.rays(), T_base_camera, box[:3], box[3:]), key
+        return np.where(self._box.contains(depth), np.float32(np.nan), depth)
 
     def _thinned(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
         """Returns which of the (N, 3) points the voxel grid and the outlier filter leave."""

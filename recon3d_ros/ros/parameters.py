@@ -209,7 +209,9 @@ class DepthNodeParameters:
         per_camera=True,
     )
     ego_box: str = _parameter(
-        "", "No point inside 'x_min y_min z_min x_max y_max z_max', metres in base_frame; empty is off.", live=True
+        "",
+        "No point, and no obstacle of the scan, in 'x_min y_min z_min x_max y_max z_max', metres in base_frame.",
+        live=True,
     )
     cloud_min_height: float = _parameter(
         FILTERS.min_height,
