@@ -175,8 +175,15 @@ def test_an_engine_that_cannot_be_had_is_named_with_its_reason_and_the_others_ar
 
 
 def test_an_unknown_engine_is_told(model: Path, tmp_path: Path, capsys):
-    assert bench("--model", model, "--engines", "magic", "--rounds", 1, "--no-live", "-o", tmp_path) == 1
-    assert "absent: magic: backend is 'magic'" in capsys.readouterr().out
+    assert bench("--model", model, "--engines", "magic", "--rounds", 1, "--no-live", "-o", tmp_path) == 2
+    assert "backend is 'magic', expected one of onnxruntime" in capsys.readouterr().err
+
+
+def test_a_run_time_that_is_not_installed_is_missed_only_where_asked_for(model: Path, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert bench("--model", model, "--batches", 1, "--rounds", 1, "--no-live", "-o", tmp_path) == 0
+    report = json.loads((tmp_path / "bench.json").read_text())
+    assert [row["engine"] for row in report["engines"]] == ["onnxruntime"]
 
 
 def test_the_gpu_report_is_made_without_a_gpu_and_says_what_was_absent(model: Path, tmp_path: Path, capsys):

@@ -13,6 +13,7 @@ from onnx_models import write_model
 
 import recon3d_ros
 from recon3d_ros.tools import cli
+from recon3d_ros.tools.bag_make import make_bag
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -92,3 +93,46 @@ def test_a_users_error_is_one_line_and_exit_code_2(
 def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not exist"):
         cli.main(["--debug", "bag", "info", str(tmp_path / "nowhere")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--min-range", "5", "--max-range", "5"], "--min-range is 5 and --max-range 5"),
+        (["--max-range", "-1"], "--max-range -1"),
+        (["--min-range", "nan"], "--min-range is nan"),
+    ],
+)
+def test_ranges_that_leave_nothing_are_refused(
+    tmp_path: Path, arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive = write_drive(tmp_path / "drive", 1)
+    assert cli.main(["run", str(drive), "-o", str(tmp_path / "out"), *arguments]) == 2
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["demo", "replay"])
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf"])
+def test_a_pace_that_is_none_is_refused(command: str, rate: str, tmp_path: Path) -> None:
+    where = ["-o", str(tmp_path)] if command == "demo" else [str(tmp_path / "bag")]
+    result = run_without_ros(command, *where, "--rate", rate)
+    assert result.returncode == 2
+    assert f"--rate is {rate}, expected a positive number" in result.stderr
+
+
+def test_eval_of_a_bag_says_how_to_write_it_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_bag(write_drive(tmp_path / "drive", 1), tmp_path / "bag")
+    assert cli.main(["eval", str(tmp_path / "bag")]) == 2
+    assert "is a rosbag2; write it out first" in capsys.readouterr().err
+
+
+def test_a_file_that_holds_no_parameters_gives_no_policy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rclpy", reason="rclpy is not installed: pip install -r requirements/ros-jazzy.txt")
+    (tmp_path / "vehicle.yaml").write_text("- no\n- parameters\n", encoding="utf-8")
+    command = ["policy", "--params-file", str(tmp_path / "vehicle.yaml"), "-o", str(tmp_path / "policy.xml")]
+    assert cli.main(command) == 2
+    assert "Couldn't parse params file" in capsys.readouterr().err
+    assert not (tmp_path / "policy.xml").exists()

@@ -103,3 +103,13 @@ def test_without_the_viewer_the_command_says_how_to_install_it(tmp_path: Path, m
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
     assert "the viewer is not installed: pip install 'recon3d_ros[view]'" in result.stderr
+
+
+def test_without_a_screen_the_command_says_what_to_do(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rerun", reason=RERUN)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert cli.main(["view", str(write_drive(tmp_path / "drive", 1)), "--model", model]) == 2
+    assert "write a file with -o FILE.rrd" in capsys.readouterr().err

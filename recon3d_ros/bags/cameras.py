@@ -70,7 +70,7 @@ def _camera_info_topic(reader: BagReader, image_topic: str) -> str:
     known = [topic.name for topic in reader.topics.values() if topic.type == CAMERA_INFO and topic.count]
     raise BagError(
         f"{reader.path}: has no CameraInfo for {image_topic}: expected it on {candidates[0]}, found it on "
-        f"{', '.join(known) or 'no topic'}; give the camera with --calibration FILE"
+        f"{', '.join(known) or 'no topic'}; record it too, or give --calibration FILE to 'recon3d run'"
     )
 
 

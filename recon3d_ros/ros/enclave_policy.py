@@ -23,7 +23,10 @@ def depth_node_policy(params_file: Path | None) -> str:
     Raises:
         ParameterError: if a parameter is wrong, or the node cannot be configured with them.
     """
-    rclpy.init(args=["--ros-args", "--params-file", str(params_file)] if params_file else [])
+    try:
+        rclpy.init(args=["--ros-args", "--params-file", str(params_file)] if params_file else [])
+    except RuntimeError as error:  # rclpy's RCLError, which has no public name
+        raise ParameterError(str(error)) from error
     try:
         node = DepthNode()
         try:

@@ -19,7 +19,7 @@ import recon3d_ros
 from recon3d_ros.bags.reader import BagError
 from recon3d_ros.core.atomic_file import open_atomically, write_json
 from recon3d_ros.core.model import read_model_info
-from recon3d_ros.engines import default_model_path, load_engine
+from recon3d_ros.engines import EngineOptions, default_model_path, load_engine
 from recon3d_ros.tools.bench_engines import Latency, as_json, latency_table, measure, open_engines, overhead
 from recon3d_ros.tools.bench_live import data_hash, live_table, run_live
 from recon3d_ros.tools.bench_plot import Bar, bar_chart
@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one-file model; may be given for several sizes (default: the one that ships)",
     )  # fmt: skip
     parser.add_argument(
-        "--engines", nargs="+", default=["onnxruntime", "openvino"], metavar="BACKEND[:PRECISION]",
-        help="what to compare (default: onnxruntime openvino)",
+        "--engines", nargs="+", metavar="BACKEND[:PRECISION]",
+        help="what to compare (default: onnxruntime, and openvino where it is installed)",
     )  # fmt: skip
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 8], help="images a call")
     parser.add_argument("--rounds", type=int, default=30, help="calls of each")
@@ -58,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Measures; returns 1 if something that was asked for could not be measured."""
+    if args.engines is None:
+        args.engines = [REFERENCE, *(["openvino"] if importlib.util.find_spec("openvino") else [])]
+    for name in args.engines:
+        backend, _, precision = name.partition(":")
+        EngineOptions(backend, precision=precision or "fp32")  # a mistyped name is told at once
     args.output.mkdir(parents=True, exist_ok=True)
     models: list[Path] = args.model or [default_model_path()]
     report: dict[str, Any] = {"metadata": metadata(models)}

@@ -19,6 +19,7 @@ from recon3d_ros.bags.writer import BagWriter
 from recon3d_ros.core.image_files import write_image
 from recon3d_ros.tools.bag_make import make_bag
 from recon3d_ros.tools.demo_report import frame_table, last_diagnostics, latency_table, read_frames, truth_table
+from recon3d_ros.tools.inputs import InputError
 from recon3d_ros.tools.preview import preview_rows
 
 PREVIEW_MOMENTS = 3
@@ -37,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Plays, records, measures; returns 1 if no depth came out."""
+    if not 0 < args.rate < float("inf"):
+        raise InputError(f"--rate is {args.rate:g}, expected a positive number")
     args.output.mkdir(parents=True, exist_ok=True)
     bag = args.bag or bundled_bag(args.output / "drive")
     chosen = (args.image_topic,) if args.image_topic else ()
@@ -52,8 +55,8 @@ def main(args: argparse.Namespace) -> int:
     with BagWriter(recording) as writer:
         _copy_static_transforms(bag, writer)
         run = play(bag, camera, writer, model=args.model, rate=args.rate, log=log)
-    for topic, reason in run.skipped.items():
-        print(f"not played: {topic}: {reason}")
+    if run.skipped:
+        print(f"not played, and not needed here (no Python package for their types): {', '.join(run.skipped)}")
     file = _single_file(recording, args.output / "out.mcap")
     said = last_diagnostics(file, camera.name)
     print(frame_table(run, said, camera))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from recon3d_ros.bags.reader import is_bag
 from recon3d_ros.core.atomic_file import write_json
 from recon3d_ros.core.judge import judge
 from recon3d_ros.core.report import make_report
@@ -16,6 +17,7 @@ from recon3d_ros.core.report_tables import report_markdown
 from recon3d_ros.core.truth import TrueFrames
 from recon3d_ros.core.worst_frames import WorstFrames
 from recon3d_ros.tools.html_report import write_html
+from recon3d_ros.tools.inputs import InputError
 from recon3d_ros.tools.run import add_pipeline_arguments, make_pipeline
 
 
@@ -45,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Evaluates and prints; returns 1 if images were skipped."""
+    if is_bag(args.drive):
+        raise InputError(
+            f"{args.drive}: is a rosbag2; write it out first, with the checkout's "
+            f"'python -m training.extract {args.drive} FOLDER'"
+        )
     source = TrueFrames(args.drive, camera_height=args.camera_height)
     worst = WorstFrames(args.pictures) if args.pictures or args.html else None
     pipeline = make_pipeline(args)

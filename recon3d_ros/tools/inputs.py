@@ -13,6 +13,7 @@ from recon3d_ros.bags.reader import is_bag
 from recon3d_ros.core.calibration import Calibration, load_calibration
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.preprocess import RawImage
+from recon3d_ros.core.ring import is_ring
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
 
@@ -101,6 +102,8 @@ def open_input(path: Path, options: InputOptions) -> FrameSource:
     from recon3d_ros.tools.file_input import FolderSource, VideoSource
 
     if path.is_dir():
+        if is_ring(path):
+            raise InputError(f"{path}: is a camera ring; make a bag of it with 'recon3d bag make {path} -o BAG'")
         return FolderSource(path, options)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return VideoSource(path, options)

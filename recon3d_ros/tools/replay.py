@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Plays the bag; returns 1 if it is damaged."""
-    if not args.rate > 0:
+    if not 0 < args.rate < float("inf"):
         raise InputError(f"--rate is {args.rate:g}, expected a positive number")
     remap = _remap(args.remap)
     from recon3d_ros.ros.node_process import use_ros_environment

@@ -58,6 +58,11 @@ def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
 def make_pipeline(args: argparse.Namespace) -> DepthPipeline:
     """Returns the pipeline that the command line describes."""
     limits = {name: getattr(args, name) for name in ("min_range", "max_range") if getattr(args, name) is not None}
+    low, high = limits.get("min_range", 0.0), limits.get("max_range", float("inf"))
+    if not 0 <= low < high:
+        raise InputError(
+            f"--min-range is {low:g} and --max-range {high:g}, expected 0 or more, and the second larger"
+        )
     engine = load_proved(args.model, EngineOptions(backend=args.backend, threads=args.threads))
     return DepthPipeline(engine, **limits)
 

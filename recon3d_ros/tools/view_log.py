@@ -6,6 +6,7 @@ network. Foxglove's does neither; for those who use it, `recon3d demo` and `run`
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -15,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from recon3d_ros.tools.inputs import InputError
+
 try:
     import rerun as rr
     import rerun.blueprint as rrb
 except ImportError as error:
-    from recon3d_ros.tools.inputs import InputError
-
     raise InputError("the viewer is not installed: pip install 'recon3d_ros[view]' (rerun-sdk)") from error
 
 from recon3d_ros.core.cloud import RayTable, dense_points
@@ -129,7 +130,13 @@ def recording(name: str, camera_names: list[str], output: Path | None) -> Iterat
 
 
 def _open_viewer() -> str:
-    """Starts rerun's viewer, which outlives this command, and returns its address; only this host can reach it."""
+    """Starts rerun's viewer, which outlives this command, and returns its address; only this host can reach it.
+
+    Raises:
+        InputError: if there is no screen.
+    """
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")):
+        raise InputError("there is no screen (DISPLAY is not set); write a file with -o FILE.rrd")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
