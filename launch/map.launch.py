@@ -31,6 +31,9 @@ PARAMETERS = (
 
 def start_node(context: LaunchContext) -> list[Node]:
     """Passes on only the arguments that were given: launch has no declarative way to leave a parameter out."""
+    file = LaunchConfiguration("params_file").perform(context)
+    if not Path(file).is_file():  # launch_ros only warns, and the node would drive with its defaults
+        raise FileNotFoundError(f"params_file is '{file}', which is no file")
     values = {name: LaunchConfiguration(name).perform(context) for name in PARAMETERS}
     given = {name: yaml.safe_load(value) for name, value in values.items() if value}
     return [

@@ -255,3 +255,12 @@ def test_a_node_that_ends_with_a_failure_is_started_again_if_asked(
             assert len(launched.pids()) == 1
     finally:
         launched.stop()
+
+
+@pytest.mark.parametrize("launch_file", [LAUNCH_FILE.name, "map.launch.py"])
+def test_a_parameter_file_that_is_not_there_starts_nothing(workspace: dict[str, str], launch_file: str) -> None:
+    command = ["ros2", "launch", "recon3d_ros", launch_file, "params_file:=/no/vehicle.yaml"]
+    result = subprocess.run(command, env=workspace, capture_output=True, text=True, timeout=60)
+    assert result.returncode != 0
+    assert "params_file is '/no/vehicle.yaml', which is no file" in result.stdout + result.stderr
+    assert "process started" not in result.stdout + result.stderr

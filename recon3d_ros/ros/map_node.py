@@ -89,6 +89,10 @@ class MapNode(Node):
         self.add_on_set_parameters_callback(self._set_parameters)
         self._thread = threading.Thread(target=self._fuse_until_closed, name="fusion", daemon=True)
         self._thread.start()
+        p = self.parameters
+        motion = p.odometry_topic or f"TF to '{p.world_frame}'"
+        topic = self.resolve_topic_name(p.depth_topic)
+        self.get_logger().info(f"waiting for depth on {topic}, motion by {motion}")
 
     def _open_motion(self) -> Motion:
         p = self.parameters
