@@ -45,6 +45,7 @@ setup(
     ],
     extras_require={
         "fast": ["numba>=0.55"],
+        "onnx": ["onnx>=1.14"],
         "openvino": ["openvino>=2024.0"],
         "tensorrt": ["cuda-bindings>=12.6", "onnx>=1.14"],  # beside TensorRT itself, which JetPack brings
         "tensorrt-rtx": ["cuda-bindings>=13.0", "onnx>=1.14", "tensorrt-rtx-cu13>=1.2"],

@@ -202,6 +202,7 @@ def test_a_video_that_ends_early_says_how_many_frames_were_read(tmp_path: Path) 
         ("notes.txt", InputOptions(), "is no recording"),
         ("broken.mp4", InputOptions(hfov_deg=60.0), "OpenCV cannot decode this video"),
         ("drive", InputOptions(hfov_deg=200.0), "--hfov-deg is 200, expected 1 to 170"),
+        ("ring", InputOptions(), "is a camera ring; make a bag of it with 'recon3d bag make"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_the_reason(
@@ -211,5 +212,7 @@ def test_what_cannot_be_used_is_refused_with_the_reason(
         (tmp_path / file).write_bytes(b"hello")
     drive = write_drive(tmp_path / "drive", 1)
     (drive / "calibration.json").unlink()
+    (tmp_path / "ring").mkdir()
+    (tmp_path / "ring" / "calibration.json").write_text('{"front": {"sensor_in_base": {}}}')
     with pytest.raises(InputError, match=reason):
         open_input(tmp_path / name, options)
