@@ -53,7 +53,8 @@ from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.core.preprocess import RawImage
 from recon3d_ros.engines import load_engine
-import onnxruntime, recon3d_ros.engines.onnxruntime  # Python's own .pyc files are read with marshal
+# Python's own .pyc files are read with marshal; importlib.resources imports its readers when first asked.
+import importlib.readers, onnxruntime, recon3d_ros.engines.onnxruntime
 loaded.append(True)
 pipeline = DepthPipeline(load_engine({str(model)!r}, "onnxruntime", 1))
 camera = CameraModel(24, 16, 20.0, 20.0, 11.0, 7.0)
