@@ -179,6 +179,12 @@ def test_an_unknown_engine_is_told(model: Path, tmp_path: Path, capsys):
     assert "backend is 'magic', expected one of onnxruntime" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [("--rounds", 0), ("--batches", 1, 0), ("--rates", 0)])
+def test_a_measurement_of_nothing_is_refused(model: Path, tmp_path: Path, arguments, capsys):
+    assert bench("--model", model, *arguments, "-o", tmp_path) == 2
+    assert "must be 1 or more" in capsys.readouterr().err
+
+
 def test_a_run_time_that_is_not_installed_is_missed_only_where_asked_for(model: Path, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert bench("--model", model, "--batches", 1, "--rounds", 1, "--no-live", "-o", tmp_path) == 0

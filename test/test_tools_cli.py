@@ -112,6 +112,12 @@ def test_ranges_that_leave_nothing_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_fewer_than_no_threads_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drive = write_drive(tmp_path / "drive", 1)
+    assert cli.main(["run", str(drive), "-o", str(tmp_path / "out"), "--threads", "-3"]) == 2
+    assert "threads is -3, expected 0 or more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["demo", "replay"])
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf"])
 def test_a_pace_that_is_none_is_refused(command: str, rate: str, tmp_path: Path) -> None:

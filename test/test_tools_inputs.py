@@ -202,6 +202,8 @@ def test_a_video_that_ends_early_says_how_many_frames_were_read(tmp_path: Path) 
         ("notes.txt", InputOptions(), "is no recording"),
         ("broken.mp4", InputOptions(hfov_deg=60.0), "OpenCV cannot decode this video"),
         ("drive", InputOptions(hfov_deg=200.0), "--hfov-deg is 200, expected 1 to 170"),
+        ("drive", InputOptions(hfov_deg=60.0, rate_hz=-5.0), "--rate is -5, expected more than 0"),
+        ("drive", InputOptions(hfov_deg=60.0, rate_hz=0.0), "--rate is 0, expected more than 0"),
         ("ring", InputOptions(), "is a camera ring; make a bag of it with 'recon3d bag make"),
     ],
 )

@@ -68,7 +68,14 @@ class EngineOptions:
                 f"precision is '{self.precision}' with backend '{self.backend}', which runs a graph as it is; "
                 f"leave precision at fp32, or give a backend that builds: {', '.join(BUILT_BACKENDS)}"
             )
-        least_values = {"max_batch": 1, "workspace_mb": 1, "cache_limit_mb": 1, "gpu": 0, "dla_core": -1}
+        least_values = {
+            "threads": 0,
+            "max_batch": 1,
+            "workspace_mb": 1,
+            "cache_limit_mb": 1,
+            "gpu": 0,
+            "dla_core": -1,
+        }
         for name, least in least_values.items():
             if getattr(self, name) < least:
                 raise EngineError(f"{name} is {getattr(self, name)}, expected {least} or more")

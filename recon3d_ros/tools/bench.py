@@ -23,6 +23,7 @@ from recon3d_ros.engines import EngineOptions, default_model_path, load_engine
 from recon3d_ros.tools.bench_engines import Latency, as_json, latency_table, measure, open_engines, overhead
 from recon3d_ros.tools.bench_live import data_hash, live_table, run_live
 from recon3d_ros.tools.bench_plot import Bar, bar_chart
+from recon3d_ros.tools.inputs import InputError
 
 REFERENCE = "onnxruntime"
 GPU_ENGINES = ("onnxruntime", "openvino", "tensorrt", "tensorrt:fp16", "tensorrt_rtx", "tensorrt_rtx:fp16")
@@ -58,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Measures; returns 1 if something that was asked for could not be measured."""
+    if min(args.rounds, *args.batches) < 1 or not all(0 < rate < float("inf") for rate in args.rates):
+        raise InputError("--rounds and --batches must be 1 or more, --rates positive")
     if args.engines is None:
         args.engines = [REFERENCE, *(["openvino"] if importlib.util.find_spec("openvino") else [])]
     for name in args.engines:

@@ -21,12 +21,17 @@ from recon3d_ros.tools.inputs import CameraFrame, InputError, InputOptions
 from recon3d_ros.tools.transforms import static_transforms
 
 DEFAULT_RATE_HZ = 10.0
+MAX_RATE_HZ = 1000.0
 
 
 class _FileSource:
     """What a folder and a video share: stamps counted from a rate, one camera for all frames."""
 
     def __init__(self, path: Path, options: InputOptions, length: int | None) -> None:
+        if options.rate_hz is not None and not 0 < options.rate_hz < MAX_RATE_HZ:
+            raise InputError(
+                f"--rate is {options.rate_hz:g}, expected more than 0 and less than {MAX_RATE_HZ:g} Hz"
+            )
         self.path = path
         self.camera_names = [options.camera_name]
         self.length = length
@@ -40,7 +45,7 @@ class _FileSource:
         self._options = options
 
     def _set_rate(self, rate_hz: float | None) -> None:
-        if rate_hz is not None and 0 < rate_hz < 1000:
+        if rate_hz is not None and 0 < rate_hz < MAX_RATE_HZ:
             self.rate_hz = rate_hz
         else:
             self.notes.append(f"{self.path}: states no rate; its frames get stamps at {DEFAULT_RATE_HZ:g} Hz")
