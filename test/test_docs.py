@@ -9,23 +9,43 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
 from drives import camera_messages, write_bag, write_drive
+from posed_scenes import write_depth_bag, write_recording
 
 DOCS = ROOT / "docs"
-NAMES = ("index", "vehicle", "eyes", "models", "troubleshooting")
-PAGES = [ROOT / "SECURITY.md", *(DOCS / f"{name}.md" for name in NAMES)]
 BLOCK = re.compile(r"(<!-- vehicle-only -->\n)?```bash\n(.*?)```", re.DOTALL)
-COMMANDS = [
-    pytest.param(line, id=f"{page.stem}: {line[:48]}")
-    for page in PAGES
-    for mark, block in BLOCK.findall(page.read_text(encoding="utf-8"))
-    if not mark
-    for line in filter(None, (line.split("  #")[0].strip() for line in block.splitlines()))
-]
+NAMES = ("index", "vehicle", "eyes", "models", "tensorrt", "troubleshooting")
+PAGES = [ROOT / "SECURITY.md", *(DOCS / f"{name}.md" for name in NAMES)]
+SHAPES, RECONSTRUCTION = DOCS / "shapes.md", DOCS / "reconstruction.md"
+# What makes a training command short enough for a test.
+SHORTER = {"training.train": " --steps 2 --no-board", "training.labels.look": " --frames 1"}
+
+
+def commands_of(*pages: Path) -> list[Any]:
+    """Returns the commands in the pages' blocks that are not marked vehicle-only, in their order."""
+    return [
+        pytest.param(line, id=f"{page.stem}: {line[:48]}")
+        for page in pages
+        for mark, block in BLOCK.findall(page.read_text(encoding="utf-8"))
+        if not mark
+        for line in filter(None, (line.split("  #")[0].strip() for line in block.splitlines()))
+    ]
+
+
+def run(command: str, folder: Path) -> None:
+    """Runs a command in a folder with this interpreter's programs and the checkout's modules."""
+    programs = Path(sys.executable).parent
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +57,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(folder / "drive" / "calibration.json", folder)
     bag = write_bag(folder / "recorded", camera_messages(2))
     shutil.move(next(bag.glob("*.mcap")), folder / "drive.mcap")
+    (folder / "recon3d_ros").symlink_to(ROOT / "recon3d_ros")
     (folder / "my_vehicle.yaml").write_text("/**:\n  ros__parameters:\n    cameras: [front]\n")
     return folder
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", commands_of(*PAGES))
 def test_a_command_of_the_documentation_runs(desk: Path, command: str) -> None:
     if command.startswith("make "):
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
@@ -50,17 +71,48 @@ def test_a_command_of_the_documentation_runs(desk: Path, command: str) -> None:
     needed = {"view": "rerun", "policy": "rclpy"}.get(command.split()[1])
     if needed and importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed")
-    folder = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
-    result = subprocess.run(
-        ["bash", "-c", command], cwd=desk, env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    run(command, desk)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what docs/reconstruction.md fuses."""
+    pytest.importorskip("open3d", reason="fusion needs open3d", exc_type=ImportError)
+    folder = tmp_path_factory.mktemp("workshop")
+    (folder / "recording").mkdir()
+    write_recording(folder / "recording", layout="scenes")
+    write_recording(folder / "object")
+    shutil.move(next(write_depth_bag(folder / "bag").glob("*.mcap")), folder / "drive.mcap")
+    bundled, drive = ROOT / "recon3d_ros" / "demo_drive", folder / "drive"
+    (drive / "image").mkdir(parents=True)
+    for image in sorted((bundled / "image").iterdir())[:6]:
+        shutil.copy(image, drive / "image")
+    shutil.copy(bundled / "calibration.json", drive)
+    (drive / "poses.txt").write_text("\n".join((bundled / "poses.txt").read_text().splitlines()[:6]) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("command", commands_of(RECONSTRUCTION))
+def test_a_command_of_reconstruction_runs(workshop: Path, command: str) -> None:
+    run(command, workshop)
+    assert (workshop / re.search(r"-o (\S+)", command)[1]).stat().st_size > 1000
+
+
+def test_the_commands_of_shapes_run_one_after_another(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="training needs torch: pip install -r requirements/training.txt")
+    write_drive(tmp_path / "DRIVE", 1, camera_height_m=1.5)
+    for parameter in commands_of(SHAPES):
+        command = parameter.values[0].replace("--scenes 100", "--scenes 1 --clouds 2")
+        command = command.replace("OTHER_CLOUDS", "CLOUDS").replace("training/configs", f"{ROOT}/training/configs")
+        if command.startswith("python -m training.labels.streets"):
+            shutil.rmtree(tmp_path / "RUN")
+        run(command + SHORTER.get(command.split()[2], ""), tmp_path)
+    assert {"points.onnx", "shapes.jpg", "labels.onnx", "labels.jpg"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_commands_were_found_to_run() -> None:
-    texts = [parameter.values[0] for parameter in COMMANDS]
-    assert {"make demo", "recon3d run drive.mcap -o out"} <= set(texts)
+    texts = {parameter.values[0] for parameter in commands_of(*PAGES, RECONSTRUCTION, SHAPES)}
+    assert {"make demo", "recon3d run drive.mcap -o out", "recon3d mesh recording/ -o room.glb"} <= texts
 
 
 def test_the_page_of_parameters_is_that_of_the_code() -> None:

@@ -11,18 +11,14 @@ import cv2
 import drives
 import numpy as np
 import pytest
-from drives import ros_message, write_bag
 from onnx_models import METRES_PER_FOCAL_PX, METRES_PER_GREY, write_model
-from posed_scenes import CENTER, COLOR, HEIGHT, RADIUS, WIDTH, K, around, ball_depth, write_recording
+from posed_scenes import CENTER, COLOR, RADIUS, write_depth_bag, write_recording
 
 from recon3d_ros.tools import mesh as mesh_tool
 from recon3d_ros.tools.cli import main
 
 pytest.importorskip("open3d", reason="fusion needs open3d", exc_type=ImportError)
 trimesh = pytest.importorskip("trimesh", reason="mesh files need trimesh")
-
-START = 1_700_000_000_000_000_000
-STEP = 100_000_000
 
 
 def distances(path: Path) -> np.ndarray:
@@ -204,61 +200,6 @@ def test_poses_must_be_as_many_as_the_images(tmp_path: Path, capsys: pytest.Capt
 
 
 # --- bags ---
-
-# The optical frame in base_link: x forward, y left, z up, one metre above it; its quaternion (x y z w) by hand.
-R_BASE_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-Q_BASE_OPTICAL = (-0.5, 0.5, -0.5, 0.5)
-
-
-def transform(parent: str, child: str, position: Any, xyzw: Any, stamp_ns: int) -> Any:
-    message = ros_message(
-        "geometry_msgs/msg/TransformStamped",
-        header=drives.header(stamp_ns, parent),
-        child_frame_id=child,
-        transform=ros_message(
-            "geometry_msgs/msg/Transform",
-            translation=ros_message("geometry_msgs/msg/Vector3", **dict(zip("xyz", position, strict=True))),
-            rotation=ros_message("geometry_msgs/msg/Quaternion", **dict(zip("xyzw", xyzw, strict=True))),
-        ),
-    )
-    return ros_message("tf2_msgs/msg/TFMessage", transforms=[message])
-
-
-def quaternion(rotation: np.ndarray) -> tuple[float, ...]:
-    """Returns x y z w by trimesh, which the code under test does not use."""
-    w, x, y, z = trimesh.transformations.quaternion_from_matrix(rotation)
-    return x, y, z, w
-
-
-def write_depth_bag(
-    path: Path,
-    *,
-    encoding: str = "16UC1",
-    unit: float = 1000.0,
-    tf_from: int = 0,
-    tf_late: int = 0,
-    has_tf: bool = True,
-) -> Path:
-    """Writes the ball's depth with CameraInfo, /tf of base_link in odom, and /tf_static of the camera."""
-    messages: list[tuple[str, Any, int]] = []
-    mount = transform("base_link", "camera_optical_frame", (0.0, 0.0, 1.0), Q_BASE_OPTICAL, START)
-    messages.append(("/tf_static", mount, START))
-    T_base_camera = np.eye(4)
-    T_base_camera[:3, :3], T_base_camera[2, 3] = R_BASE_OPTICAL, 1.0
-    for index, pose in enumerate(around(24)):
-        stamp = START + index * STEP
-        depth = np.nan_to_num(ball_depth(pose)) * unit
-        pixels = np.rint(depth).astype(np.uint16) if encoding == "16UC1" else depth.astype(np.float32)
-        info = {"width": WIDTH, "height": HEIGHT, "k": K.reshape(-1)}
-        info["p"] = np.hstack([K, np.zeros((3, 1))]).reshape(-1)
-        messages.append(("/camera/depth/camera_info", drives.camera_info_message(stamp, **info), stamp))
-        messages.append(("/camera/depth/image", drives.image_message(pixels, stamp, encoding=encoding), stamp))
-        if has_tf and index >= tf_from:
-            T = pose @ np.linalg.inv(T_base_camera)
-            messages.append(
-                ("/tf", transform("odom", "base_link", T[:3, 3], quaternion(T), stamp + tf_late * STEP), stamp)
-            )
-    return write_bag(path, messages)
 
 
 @pytest.mark.parametrize("encoding, unit", [("16UC1", 1000.0), ("32FC1", 1.0)])

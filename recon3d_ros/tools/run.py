@@ -47,7 +47,7 @@ def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="",
         metavar="FILE",
-        help="default: street_lite0; street_lite0_640x352 too ships",
+        help="default: street_lite0; for 16:9: street_lite0_640x352",
     )
     parser.add_argument("--backend", choices=list(BACKENDS), default=next(iter(BACKENDS)))
     parser.add_argument("--threads", type=int, default=0, help="for inference; 0 lets the run time choose")
