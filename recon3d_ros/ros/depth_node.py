@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
 import traceback
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -28,6 +25,7 @@ from recon3d_ros.ros.inference_thread import InferenceThread, reject
 from recon3d_ros.ros.lifecycle import refuse_impossible_transitions
 from recon3d_ros.ros.parameter_set import declare_parameters, result_of, with_changes
 from recon3d_ros.ros.parameters import DepthNodeParameters, ParameterError
+from recon3d_ros.ros.running import run_node
 
 NODE_NAME = "recon3d_depth"
 HANG_CHECK_PERIOD = 0.2  # seconds
@@ -227,32 +225,17 @@ def _end_if_inference_hangs(node: DepthNode) -> None:
     os._exit(1)
 
 
+def _start(node: DepthNode) -> bool:
+    """Starts the node where it is to start itself, and what watches its inference; returns whether it may run."""
+    if node.parameters.autostart and not node.start():
+        return False
+    threading.Thread(target=_end_if_inference_hangs, args=(node,), name="watchdog", daemon=True).start()
+    return True
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the node until it is told to stop; returns 1 if it could not start."""
-    node = None
-    try:
-        rclpy.init(args=arguments)
-    except RuntimeError as error:  # a parameter file or argument that ROS cannot parse
-        rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
-        return 1
-    try:
-        node = DepthNode()
-        if node.parameters.autostart and not node.start():
-            return 1
-        threading.Thread(target=_end_if_inference_hangs, args=(node,), name="watchdog", daemon=True).start()
-        rclpy.spin(node)
-    except ParameterError as error:
-        rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        # Under ros2 launch Ctrl-C arrives twice; the second must not cut the clean stop short.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_node(NODE_NAME, DepthNode, refusals=(ParameterError,), prepare=_start, arguments=arguments)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
@@ -15,7 +14,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -44,6 +42,7 @@ from recon3d_ros.ros.mailbox import Mailbox
 from recon3d_ros.ros.map_motion import Motion, OdometryMotion, TfMotion
 from recon3d_ros.ros.map_parameters import declare_parameters, with_changes
 from recon3d_ros.ros.parameters import ParameterError
+from recon3d_ros.ros.running import run_node
 
 NODE_NAME = "recon3d_map"
 MAX_WAITING = 10  # depth images that wait for their colour, and the other way round
@@ -274,27 +273,7 @@ def _stamp_ns(header: Header) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the node until it is told to stop; returns 1 if it could not start."""
-    node = None
-    try:
-        rclpy.init(args=arguments)
-    except RuntimeError as error:  # a parameter file or argument that ROS cannot parse
-        rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
-        return 1
-    try:
-        node = MapNode()
-        rclpy.spin(node)
-    except (ParameterError, FusionError) as error:
-        rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        # Under ros2 launch Ctrl-C arrives twice; the second must not cut the clean stop short.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_node(NODE_NAME, MapNode, refusals=(ParameterError, FusionError), arguments=arguments)
 
 
 if __name__ == "__main__":

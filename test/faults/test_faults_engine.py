@@ -51,11 +51,12 @@ def test_an_engine_that_answers_nan_is_told(tmp_path: Path, small_model: Path, r
     with World(tmp_path, small_model, program=ODD_NODE) as world, flowing(world) as camera:
         camera.grey = IS_NAN
         world.wait_for(lambda: world.status().level != DiagnosticStatus.OK, "a level that is not OK")
+        message = world.status().message
         camera.grey = 100
         seconds = world.wait_for_frames()
         camera.stop()
         counts = world.settle(camera)
-        report("engine answers NaN", world.status().message, seconds, accounted(camera.sent, counts))
+        report("engine answers NaN", f"WARN, '{message}'", seconds, accounted(camera.sent, counts))
 
 
 def test_an_engine_that_hangs_ends_the_node_so_that_it_is_restarted(

@@ -61,6 +61,16 @@ def test_two_sigints_end_the_node_with_status_0_and_leave_nothing_behind(
         report("SIGINT twice, as ros2 launch sends it", "a clean end, status 0, no segment in /dev/shm left", None)
 
 
+def test_a_shutdown_in_the_middle_of_publishing_is_a_clean_end(tmp_path: Path, small_model: Path, report) -> None:
+    program = Path(__file__).with_name("interrupted_node.py")
+    with World(tmp_path, small_model, program=program) as world:
+        world.start_node()
+        world.wait_for(lambda: world.process.poll() is not None, "the node to end")
+        assert world.process.poll() == 0, world.log
+        assert "Traceback" not in world.log
+        report("shut down while it publishes", "a clean end, status 0", None)
+
+
 @pytest.mark.parametrize("starts", [STARTS])
 def test_starting_and_stopping_leaks_nothing(tmp_path: Path, small_model: Path, report, starts: int) -> None:
     with World(tmp_path, small_model) as world:
@@ -73,7 +83,7 @@ def test_starting_and_stopping_leaks_nothing(tmp_path: Path, small_model: Path, 
             world.wait_for_frames(1)
             camera.stop()
             used = segments(world.process.pid)
-            assert world.process.stop() == 0
+            assert world.process.stop() == 0, world.log
             assert used and not left_behind(used)
             assert "Traceback" not in world.log
         report(f"started and stopped {starts} times", "no segment, no process left", None)
