@@ -1,7 +1,7 @@
 # make demo            sets up .venv and plays the bundled drive through the node over real ROS 2 topics
 # make demo BAG=path   the same with your own rosbag2
 # make test            sets up .venv and runs every check: ruff, mypy, pytest
-# make soak            the long tests: 20,000 inputs of any content, every fault in full
+# make soak            the long tests: 20,000 inputs of any content, every fault in full, an hour of two cameras
 # make test-kilted     the ROS tests on the wheels of Kilted, in an environment of their own
 # make audit           known weaknesses of the pinned dependencies (needs the internet), and their licences
 # make docs            builds the documentation's site into build/site
@@ -24,6 +24,7 @@ test: $(VENV)/.development
 
 soak: $(VENV)/.development
 	SOAK=1 FUZZ_INPUTS=20000 $(BIN)/python -m pytest test/test_fuzz_messages.py test/test_fuzz_files.py test/faults
+	$(BIN)/python -m benchmarks.endurance --minutes 60 --out endurance
 
 test-kilted: $(VENV)/kilted/.installed
 	$(VENV)/kilted/bin/python -m pytest -p no:cacheprovider test/test_ros_*.py test/test_rviz.py
