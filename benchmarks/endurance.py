@@ -31,6 +31,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from tqdm import tqdm
 
+from recon3d_ros.core.image_files import write_image
 from recon3d_ros.ros.node_process import NodeProcess, ros_environment
 
 CAMERAS = ("left", "right")
@@ -217,7 +218,7 @@ def main() -> int:
             file.flush()
     executor.shutdown()
     rclpy.try_shutdown()
-    cv2.imwrite(str(args.out / "endurance.png"), plot(samples))
+    write_image(args.out / "endurance.png", plot(samples))
     return report([item for item in samples if item.minutes > WARM_UP_PART * args.minutes])
 
 

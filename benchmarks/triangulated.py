@@ -29,6 +29,7 @@ from recon3d_ros.core.encodings import decode_compressed
 from recon3d_ros.core.judge import judge
 from recon3d_ros.core.lidar import Points, project
 from recon3d_ros.core.pipeline import DepthPipeline
+from recon3d_ros.core.poses import read_poses
 from recon3d_ros.core.report import make_report
 from recon3d_ros.core.report_tables import report_markdown
 from recon3d_ros.core.truth import TrueFrame
@@ -43,14 +44,6 @@ MAX_RETURN = 0.5  # pixels between a corner and where it comes back to when it i
 
 Array = npt.NDArray[np.float64]
 TRACKING = {"winSize": (15, 15), "maxLevel": 4}
-
-
-def load_poses(path: Path) -> Array:
-    """Returns (N, 4, 4) T_world_camera from lines of 12 numbers."""
-    rows = np.loadtxt(path, ndmin=2)
-    if rows.shape[1] != 12:
-        raise DriveError(f"{path}: has {rows.shape[1]} numbers a line, expected the 12 of a 3x4 T_world_camera")
-    return np.concatenate([rows.reshape(-1, 3, 4), np.tile([[[0.0, 0, 0, 1]]], (len(rows), 1, 1))], axis=1)
 
 
 def track(images: Sequence[npt.NDArray[np.uint8]], corners: npt.NDArray[np.float32]) -> list[Array]:
@@ -130,7 +123,7 @@ def triangulated_frames(drive: Drive, camera_height: float | None) -> Iterator[T
     camera = drive.calibration.camera
     if camera != camera.undistorted():
         raise DriveError(f"{drive.folder}: the images are distorted; expected rectified ones")
-    poses = load_poses(drive.folder / "poses.txt")
+    poses = read_poses(drive.folder / "poses.txt")
     if len(poses) != len(drive.images):
         raise DriveError(f"{drive.folder}: has {len(poses)} poses of {len(drive.images)} images")
     grey = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in drive.images]

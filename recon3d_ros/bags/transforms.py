@@ -10,6 +10,7 @@ import numpy as np
 
 from recon3d_ros.bags.reader import BagError, BagReader
 from recon3d_ros.core.lidar import LidarError, Pose, Trajectory, pose_matrix
+from recon3d_ros.core.stamps import stamp_ns_of
 from recon3d_ros.core.transforms import TransformError, TransformTree
 
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
@@ -50,7 +51,7 @@ def read_transforms(reader: BagReader) -> Transforms:
             edge = (_name(item.header.frame_id), _name(item.child_frame_id))
             what = f"{message.topic}, {edge[0]} -> {edge[1]}"
             pose = _pose(item.transform.translation, item.transform.rotation, what)
-            found[edge][stamp_ns(item.header)] = pose
+            found[edge][stamp_ns_of(item.header)] = pose
     parents, moving = {}, {}
     for (parent, child), poses in found.items():
         matrices = np.stack(list(poses.values()))
@@ -78,7 +79,7 @@ def read_ego_motion(reader: BagReader, transforms: Transforms, sensor_frame: str
         for message in reader.messages([topic.name]):
             content = reader.deserialise(message)
             pose = content.pose.pose
-            poses[stamp_ns(content.header)] = _pose(pose.position, pose.orientation, topic.name)
+            poses[stamp_ns_of(content.header)] = _pose(pose.position, pose.orientation, topic.name)
             frame = _name(content.child_frame_id)
         if len(poses) > 1 and transforms.fixed.connects(frame, sensor_frame):
             return EgoMotion(frame, _trajectory(poses))
@@ -87,11 +88,6 @@ def read_ego_motion(reader: BagReader, transforms: Transforms, sensor_frame: str
             if parent == world and transforms.fixed.connects(child, sensor_frame):
                 return EgoMotion(child, trajectory)
     return None
-
-
-def stamp_ns(header: Any) -> int:
-    """Returns a header's stamp, nanoseconds."""
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
 
 
 def _pose(translation: Any, rotation: Any, what: str) -> Pose:

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.camera_info import camera_from_info, check_image_size
 from recon3d_ros.core.preprocess import RawImage
+from recon3d_ros.core.stamps import stamp_ns_of
 from recon3d_ros.ros import messages
 from recon3d_ros.ros.diagnostics import CameraHealth
 from recon3d_ros.ros.parameters import DepthNodeParameters, topic_of
@@ -128,7 +129,7 @@ class CameraPort:
                 image = messages.image_from_msg(message)
         except ValueError as error:
             raise FrameError("bad_image", str(error)) from error
-        calibration = self._calibrations.get(stamp_ns_of(message), self._calibration)
+        calibration = self._calibrations.get(stamp_ns_of(message.header), self._calibration)
         if calibration is None:
             topic = self._subscriptions[1].topic_name
             raise FrameError("no_camera_info", f"no CameraInfo on {topic} yet; depth needs the focal length")
@@ -159,7 +160,7 @@ class CameraPort:
 
     def _receive_image(self, message: Image | CompressedImage) -> None:
         self.health.count_received()
-        stamp_ns = stamp_ns_of(message)
+        stamp_ns = stamp_ns_of(message.header)
         if stamp_ns < self._last_stamp_ns:
             if stamp_ns < self._last_stamp_ns - MIN_JUMP_NS:
                 self._on_time_jump()
@@ -178,14 +179,9 @@ class CameraPort:
             calibration = Calibration(camera, message.header.frame_id)
         except CameraError as error:
             calibration = error
-        stamp_ns = stamp_ns_of(message)
+        stamp_ns = stamp_ns_of(message.header)
         if self._calibrations and stamp_ns < next(reversed(self._calibrations)):
             self._calibrations = {}  # time jumped back: a stamp comes again, its calibration may be another
         self._calibration = self._calibrations[stamp_ns] = calibration
         if len(self._calibrations) > KEPT_CALIBRATIONS:
             del self._calibrations[next(iter(self._calibrations))]
-
-
-def stamp_ns_of(message: Image | CompressedImage | CameraInfo) -> int:
-    """Returns a message's stamp, nanoseconds."""
-    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)

@@ -16,6 +16,7 @@ from recon3d_ros.core.masks import MaskError
 from recon3d_ros.core.pipeline import DepthFrame
 from recon3d_ros.core.preprocess import Rectifier
 from recon3d_ros.core.scan import ScanError
+from recon3d_ros.core.stamps import stamp_ns_of
 from recon3d_ros.core.transforms import parse_transforms
 from recon3d_ros.core.voxel import compile_now
 from recon3d_ros.ros.camera_outputs import CameraOutputs, scale_values
@@ -122,7 +123,7 @@ class FramePublisher:
             FrameError: if nothing of it could be published.
         """
         camera, parameters = self._cameras[name], self._parameters.of(name)
-        stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+        stamp_ns = stamp_ns_of(header)
         located = self._locate(camera, parameters, header.frame_id, stamp_ns)
         seen = self._see(camera, frame, rectifier, stamp_ns, located)
         count = camera.outputs.publish_images(seen, header, parameters)
@@ -202,8 +203,7 @@ class FramePublisher:
             labelled = outputs.cloud(camera.view, seen, parameters, labels=labels)
             if wants_own:
                 count += outputs.publish_clouds(camera.view, labelled, seen, header, parameters, located)
-            stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
-            part = part_of(labelled, seen, stamp_ns) if wants_merged else None
+            part = part_of(labelled, seen, stamp_ns_of(header)) if wants_merged else None
             if part is not None:
                 node = self._parameters.node
                 self._merged.add(name, part, node.base_frame, merge_overlaps=node.merge_overlaps)

@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from recon3d_ros.core.camera_info import camera_from_info
 from recon3d_ros.core.shown_frame import ShownFrame
+from recon3d_ros.core.stamps import stamp_ns_of
 from recon3d_ros.ros import messages
 
 # One message of each of these topics makes a frame: they carry the same stamp.
@@ -72,7 +73,7 @@ class LiveFrames:
 
     def _receiver(self, camera: str, topic: str) -> Any:
         def receive(message: Any) -> None:
-            stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+            stamp_ns = stamp_ns_of(message.header)
             waiting = self._parts[camera]
             parts = waiting.setdefault(stamp_ns, {})
             parts[topic] = message

@@ -11,6 +11,7 @@ import numpy as np
 from nav_msgs.msg import Odometry
 
 from recon3d_ros.core.lidar import Pose, Trajectory, pose_matrix
+from recon3d_ros.core.stamps import stamp_ns_of
 from recon3d_ros.core.transforms import TransformError
 from recon3d_ros.ros.frames import Frames
 
@@ -64,7 +65,7 @@ class OdometryMotion:
             LidarError: if its rotation is no unit quaternion.
         """
         p, q = message.pose.pose.position, message.pose.pose.orientation
-        stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+        stamp_ns = stamp_ns_of(message.header)
         pose = pose_matrix((p.x, p.y, p.z), rotation_wxyz=(q.w, q.x, q.y, q.z))
         with self._lock:
             self._body = message.child_frame_id

@@ -33,6 +33,7 @@ from recon3d_ros.core.lidar import LidarError
 from recon3d_ros.core.mesh import count_edges
 from recon3d_ros.core.mesh_files import UNITS, MeshFileError, check_suffix, write_mesh
 from recon3d_ros.core.poses import PoseError
+from recon3d_ros.core.stamps import stamp_ns_of
 from recon3d_ros.core.transforms import TransformError, parse_transforms
 from recon3d_ros.ros import messages
 from recon3d_ros.ros.camera_port import sensor_qos
@@ -146,16 +147,16 @@ class MapNode(Node):
 
     def _receive_depth(self, message: Image) -> None:
         self._health.count_received()
-        self._depths[_stamp_ns(message.header)] = message
+        self._depths[stamp_ns_of(message.header)] = message
         self._match(message.header)
 
     def _receive_color(self, message: Image) -> None:
-        self._colors[_stamp_ns(message.header)] = message
+        self._colors[stamp_ns_of(message.header)] = message
         self._match(message.header)
 
     def _match(self, header: Header) -> None:
         """Hands a depth image on once its colour has come too; lets go of what has waited too long."""
-        stamp_ns = _stamp_ns(header)
+        stamp_ns = stamp_ns_of(header)
         if stamp_ns in self._depths and (stamp_ns in self._colors or not self.parameters.color_topic):
             depth, color = self._depths.pop(stamp_ns), self._colors.pop(stamp_ns, None)
             if not isinstance(self._camera, CameraModel):
@@ -187,7 +188,7 @@ class MapNode(Node):
         """Converts, fuses and publishes one depth image."""
         start = time.monotonic()
         header = received.depth.header
-        stamp_ns = _stamp_ns(header)
+        stamp_ns = stamp_ns_of(header)
         if stamp_ns < self._last_stamp_ns - TIME_JUMP_NS:
             self._start_anew((self._last_stamp_ns - stamp_ns) * 1e-9)
         self._last_stamp_ns = stamp_ns
@@ -265,10 +266,6 @@ class MapNode(Node):
         message = DiagnosticArray(status=[self._health.report(is_active=True)])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-
-def _stamp_ns(header: Header) -> int:
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from recon3d_ros.bags.reader import BagError, BagReader
 from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.camera_info import camera_from_info, check_image_size
 from recon3d_ros.core.encodings import EncodingError
+from recon3d_ros.core.stamps import stamp_ns_of
 from recon3d_ros.tools.inputs import CameraFrame, InputOptions
 
 
@@ -59,8 +60,9 @@ class BagSource:
             except (BagError, CameraError, EncodingError) as error:
                 self.skipped[f"{message.topic}: {error}"] += 1
                 continue
-            stamp_ns = content.header.stamp.sec * 1_000_000_000 + content.header.stamp.nanosec
-            yield CameraFrame(index, stamp_ns, content.header.frame_id, topics.name, image, camera)
+            yield CameraFrame(
+                index, stamp_ns_of(content.header), content.header.frame_id, topics.name, image, camera
+            )
 
     def _camera(self, frame_id: str, info: Any) -> CameraModel:
         if self._options.calibration is not None:

@@ -11,13 +11,14 @@ import numpy as np
 
 from recon3d_ros.bags.cameras import CAMERA_INFO, DEPTH_ENCODINGS, IMAGE
 from recon3d_ros.bags.reader import BagError, BagReader
-from recon3d_ros.bags.transforms import EgoMotion, read_ego_motion, read_transforms, stamp_ns
+from recon3d_ros.bags.transforms import EgoMotion, read_ego_motion, read_transforms
 from recon3d_ros.core.camera import CameraError
 from recon3d_ros.core.camera_info import camera_from_info
 from recon3d_ros.core.encodings import EncodingError
 from recon3d_ros.core.fusion_settings import PosedDepth
 from recon3d_ros.core.image_message import depth_of, rgb_of
 from recon3d_ros.core.lidar import Pose
+from recon3d_ros.core.stamps import stamp_ns_of
 from recon3d_ros.tools.bag_input import BagSource
 from recon3d_ros.tools.inputs import CameraFrame, InputError
 from recon3d_ros.tools.posed_input import PosedOptions, PosedSource, Reading, Unusable
@@ -127,7 +128,7 @@ class DepthTopic:
                     continue
                 try:
                     content = reader.deserialise(message)
-                    stamp = stamp_ns(content.header)
+                    stamp = stamp_ns_of(content.header)
                     if message.topic == self._info_topic:
                         info = content
                         continue
@@ -144,7 +145,7 @@ class DepthTopic:
             reading.damage += reader.damage
 
     def _frame(self, message: Any, color: Any, info: Any) -> PosedDepth:
-        stamp = stamp_ns(message.header)
+        stamp = stamp_ns_of(message.header)
         pose = self._poses.at(stamp, message.header.frame_id)
         depth = depth_of(message)
         if self._calibration is not None:

@@ -19,7 +19,7 @@ import numpy as np
 from recon3d_ros.bags.cameras import COMPRESSED_IMAGE, decode, find_cameras
 from recon3d_ros.bags.lidar import Sweep, find_lidar, sweep_of
 from recon3d_ros.bags.reader import BagError, BagReader
-from recon3d_ros.bags.transforms import EgoMotion, Transforms, read_ego_motion, read_transforms, stamp_ns
+from recon3d_ros.bags.transforms import EgoMotion, Transforms, read_ego_motion, read_transforms
 from recon3d_ros.core.calibration import Calibration
 from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.camera_info import camera_from_info, check_image_size
@@ -27,6 +27,7 @@ from recon3d_ros.core.encodings import EncodingError
 from recon3d_ros.core.image_files import JPEG_SIGNATURE
 from recon3d_ros.core.lidar import Points, Pose, check_fits, project, sweep_to_world, transform
 from recon3d_ros.core.preprocess import TO_RGB, RawImage
+from recon3d_ros.core.stamps import stamp_ns_of
 from recon3d_ros.core.transforms import TransformError
 
 SLACK_NS = 100_000_000  # how far beyond the first and last pose the motion is taken to go on
@@ -113,7 +114,7 @@ class BagFrames:
             except (CameraError, EncodingError) as error:
                 self.skipped[str(error)] += 1
                 continue
-            stamp = stamp_ns(content.header)
+            stamp = stamp_ns_of(content.header)
             points = self._points(sweep, content.header.frame_id, stamp)
             if count == 0:
                 check_fits(points, camera.undistorted(), f"{self._path}, first sweep")
@@ -141,16 +142,16 @@ class BagFrames:
                     waiting.append((content, info))
                 else:
                     frame_id = content.header.frame_id.removeprefix("/")
-                    sweep = sweep_of(content, stamp_ns=stamp_ns(content.header), frame_id=frame_id)
+                    sweep = sweep_of(content, stamp_ns=stamp_ns_of(content.header), frame_id=frame_id)
                     sweeps = [*sweeps[1 - RECENT_SWEEPS :], sweep]
             except (BagError, EncodingError) as error:
                 self.skipped[f"{message.topic}: {error}"] += 1
                 continue
             # An image waits until a sweep came that is later: only then the nearest is known. It does not wait
             # for a LiDAR that has stopped.
-            newest = stamp_ns(content.header) - self._max_gap_ns - PATIENCE_NS
+            newest = stamp_ns_of(content.header) - self._max_gap_ns - PATIENCE_NS
             while waiting:
-                stamp = stamp_ns(waiting[0][0].header)
+                stamp = stamp_ns_of(waiting[0][0].header)
                 if not (sweeps and sweeps[-1].stamp_ns >= stamp) and newest < stamp:
                     break
                 yield from self._pair(*waiting.pop(0), sweeps)
@@ -158,7 +159,7 @@ class BagFrames:
             yield from self._pair(image, its_info, sweeps)
 
     def _pair(self, image: Any, info: Any, sweeps: list[Sweep]) -> Iterator[tuple[Any, bytes | None, Any, Sweep]]:
-        stamp = stamp_ns(image.header)
+        stamp = stamp_ns_of(image.header)
         sweep = min(sweeps, key=lambda sweep: abs(sweep.stamp_ns - stamp), default=None)
         if sweep is None or abs(sweep.stamp_ns - stamp) > self._max_gap_ns:
             gap = "" if sweep is None else f"; the nearest is {abs(sweep.stamp_ns - stamp) / 1e9:.3g} s away"
