@@ -39,7 +39,7 @@ from recon3d_ros.ros import messages  # noqa: E402
 from recon3d_ros.ros.frames import transform_message  # noqa: E402
 from recon3d_ros.ros.map_node import NODE_NAME, MapNode  # noqa: E402
 from recon3d_ros.ros.map_parameters import MapNodeParameters  # noqa: E402
-from recon3d_ros.ros.parameters import ParameterError  # noqa: E402
+from recon3d_ros.ros.parameter_field import ParameterError  # noqa: E402
 
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 CAMERA = CameraModel.from_calibration(width=WIDTH, height=HEIGHT, K=K)
@@ -318,4 +318,4 @@ def test_the_documented_table_is_the_parameters() -> None:
     text = (ROOT / "docs" / "reconstruction.md").read_text(encoding="utf-8")
     rows = [f"| `{name}` | `{field.default!r}` |" for name, field in DECLARED.items()]
     assert re.findall(r"^\| `\w+` \| `[^`]*` \|", text, flags=re.MULTILINE) == rows
-    assert all(field.metadata["what"] in text for field in DECLARED.values())
+    assert all(field.metadata["description"] in text for field in DECLARED.values())

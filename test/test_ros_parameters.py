@@ -11,7 +11,8 @@ import dataclasses
 from rclpy.parameter import Parameter
 from ros_harness import RosHarness
 
-from recon3d_ros.ros.parameters import DepthNodeParameters, ParameterError
+from recon3d_ros.ros.parameter_field import ParameterError
+from recon3d_ros.ros.parameters import DepthNodeParameters
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ from recon3d_ros.ros.engine_host import EngineHost, engine_options
 from recon3d_ros.ros.frame_publisher import FramePublisher
 from recon3d_ros.ros.inference_thread import InferenceThread, reject
 from recon3d_ros.ros.lifecycle import refuse_impossible_transitions
+from recon3d_ros.ros.parameter_field import ParameterError
 from recon3d_ros.ros.parameter_set import declare_parameters, result_of, with_changes
-from recon3d_ros.ros.parameters import DepthNodeParameters, ParameterError
+from recon3d_ros.ros.parameters import DepthNodeParameters
 from recon3d_ros.ros.running import run_node
 
 NODE_NAME = "recon3d_depth"

@@ -11,7 +11,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 
 from recon3d_ros.ros.depth_node import DepthNode
-from recon3d_ros.ros.parameters import ParameterError
+from recon3d_ros.ros.parameter_field import ParameterError
 
 # Subscribed to where tf2_ros is installed; a vehicle has it even where the policy is made without.
 TF_TOPICS = ("/tf", "/tf_static")

@@ -42,7 +42,7 @@ from recon3d_ros.ros.frames import open_frames
 from recon3d_ros.ros.mailbox import Mailbox
 from recon3d_ros.ros.map_motion import Motion, OdometryMotion, TfMotion
 from recon3d_ros.ros.map_parameters import declare_parameters, with_changes
-from recon3d_ros.ros.parameters import ParameterError
+from recon3d_ros.ros.parameter_field import ParameterError
 from recon3d_ros.ros.running import run_node
 
 NODE_NAME = "recon3d_map"

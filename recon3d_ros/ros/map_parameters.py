@@ -3,75 +3,65 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from recon3d_ros.core.fusion_settings import FusionSettings
-from recon3d_ros.ros.parameters import ParameterError
-
-
-def _parameter(
-    default: Any, description: str, *, minimum: float = 0.0, maximum: float = 0.0, live: bool = False
-) -> Any:
-    """A dataclass field that is a ROS parameter; `live` means that it may change while the node runs."""
-    return field(default=default, metadata={"what": description, "range": (minimum, maximum), "live": live})
+from recon3d_ros.ros.parameter_field import declare, parameter, refuse_unknown
 
 
 @dataclass(frozen=True)
 class MapNodeParameters:
     """Every parameter of the map node, with its default. Defaults stand nowhere else."""
 
-    depth_topic: str = _parameter(
+    depth_topic: str = parameter(
         "camera/depth/image_rect", "Depth image, 32FC1 or 16UC1, rectified: the depth node's or an RGB-D camera's."
     )
-    camera_info_topic: str = _parameter("", "CameraInfo of the depth; empty for camera_info beside the depth.")
-    color_topic: str = _parameter(
+    camera_info_topic: str = parameter("", "CameraInfo of the depth; empty for camera_info beside the depth.")
+    color_topic: str = parameter(
         "",
         "Images of the depth's own view and stamps, as camera/image_rect; empty for a map without colour.",
     )
-    world_frame: str = _parameter("odom", "Fixed frame of the map.")
-    odometry_topic: str = _parameter(
+    world_frame: str = parameter("odom", "Fixed frame of the map.")
+    odometry_topic: str = parameter(
         "", "nav_msgs/Odometry that says how the vehicle moves, in place of TF from the vehicle to world_frame."
     )
-    static_transforms: str = _parameter(
+    static_transforms: str = parameter(
         "", "Transforms besides TF: 'parent child x y z qx qy qz qw' (metres), separated by semicolons."
     )
-    transform_timeout: float = _parameter(
+    transform_timeout: float = parameter(
         0.1, "Seconds to wait for the pose of a depth image.", minimum=0.0, maximum=5.0
     )
-    voxel: float = _parameter(0.1, "Edge of a voxel, metres.", minimum=0.001, maximum=10.0)
-    truncation_voxels: float = _parameter(
+    voxel: float = parameter(0.1, "Edge of a voxel, metres.", minimum=0.001, maximum=10.0)
+    truncation_voxels: float = parameter(
         4.0, "How far from a surface distances are kept, voxels.", minimum=2.0, maximum=32.0
     )
-    max_depth: float = _parameter(20.0, "Farther depth is left out, metres along z.", minimum=0.1, maximum=200.0)
-    radius: float = _parameter(
+    max_depth: float = parameter(20.0, "Farther depth is left out, metres along z.", minimum=0.1, maximum=200.0)
+    radius: float = parameter(
         40.0, "The map is forgotten farther than this from the camera, metres.", minimum=1.0, maximum=1000.0
     )
-    min_views: float = _parameter(
+    min_views: float = parameter(
         3.0, "What was seen less often is neither published nor saved.", minimum=1.0, maximum=1000.0, live=True
     )
-    max_views: float = _parameter(
+    max_views: float = parameter(
         100.0,
         "Older views count as so many at most: what changes shows after about as many new ones.",
         minimum=1.0,
         maximum=1e6,
         live=True,
     )
-    memory_mb: float = _parameter(
+    memory_mb: float = parameter(
         1024.0, "What the map may take; frames that need more are refused.", minimum=1.0, maximum=1e6
     )
-    device: str = _parameter("cpu", "Where frames are fused: cpu, cuda or cuda:N.")
-    cloud_period: float = _parameter(
+    device: str = parameter("cpu", "Where frames are fused: cpu, cuda or cuda:N.")
+    cloud_period: float = parameter(
         1.0, "Seconds between two clouds of the map.", minimum=0.05, maximum=3600.0, live=True
     )
-    mesh_path: str = _parameter("", "File that the service save_mesh writes: .ply, .glb, .obj or .stl.", live=True)
-    diagnostics_period: float = _parameter(1.0, "Seconds between /diagnostics.", minimum=0.05, maximum=60.0)
-    stale_after: float = _parameter(
+    mesh_path: str = parameter("", "File that the service save_mesh writes: .ply, .glb, .obj or .stl.", live=True)
+    diagnostics_period: float = parameter(1.0, "Seconds between /diagnostics.", minimum=0.05, maximum=60.0)
+    stale_after: float = parameter(
         2.0, "Seconds without depth after which the map is reported as stale.", minimum=0.1, maximum=3600.0
     )
 
@@ -91,27 +81,11 @@ def declare_parameters(node: Node) -> MapNodeParameters:
     Raises:
         ParameterError: if an override has an unknown name or the wrong type, or lies out of range.
     """
-    values = {}
-    for name, item in FIELDS.items():
-        try:
-            values[name] = node.declare_parameter(name, item.default, _descriptor(item)).value
-        except ParameterException as error:
-            raise ParameterError(f"parameter '{name}': {error}; {item.metadata['what']}") from error
-    # rclpy drops overrides that nobody declares without a word, so a typing error in a YAML file would go unseen.
-    for name in node._parameter_overrides:
-        if not node.has_parameter(name) and not name.startswith("qos_overrides."):
-            raise ParameterError(f"parameter '{name}' is unknown, expected one of {', '.join(FIELDS)}")
+    values = {name: declare(node, name, item).value for name, item in FIELDS.items()}
+    refuse_unknown(node, f"one of {', '.join(FIELDS)}")
     return MapNodeParameters(**values)
 
 
 def with_changes(current: MapNodeParameters, changes: list[Parameter]) -> MapNodeParameters:
     """Returns the parameters with some of them changed; names of other owners are passed over."""
     return dataclasses.replace(current, **{item.name: item.value for item in changes if item.name in FIELDS})
-
-
-def _descriptor(item: dataclasses.Field[Any]) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=item.metadata["what"], read_only=not item.metadata["live"])
-    if isinstance(item.default, float):
-        low, high = item.metadata["range"]
-        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-    return descriptor

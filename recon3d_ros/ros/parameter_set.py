@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.exceptions import InvalidTopicNameException, ParameterException
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.validate_topic_name import validate_topic_name
 
 from recon3d_ros.core.transforms import TransformError, parse_transforms
-from recon3d_ros.ros.parameters import DepthNodeParameters, ParameterError, topic_of
+from recon3d_ros.ros.parameter_field import ParameterError, declare, refuse_unknown
+from recon3d_ros.ros.parameters import DepthNodeParameters, topic_of
 from recon3d_ros.ros.view_options import view_options
 
 FIELDS = {item.name: item for item in dataclasses.fields(DepthNodeParameters)}
@@ -48,20 +49,18 @@ def declare_parameters(node: Node) -> ParameterSet:
         ParameterError: if an override has an unknown name or the wrong type, lies out of range or is not one of
             the choices.
     """
-    values = [_declare(node, name, item) for name, item in FIELDS.items()]
+    values = [declare(node, name, item) for name, item in FIELDS.items()]
     parameters = with_changes(ParameterSet(DepthNodeParameters()), values)
     own = [
-        _declare(node, f"{camera}.{name}", FIELDS[name], is_optional=True)
+        declare(node, f"{camera}.{name}", FIELDS[name], is_optional=True)
         for camera in parameters.node.cameras
         for name in PER_CAMERA
     ]
-    # rclpy drops overrides that nobody declares without a word, so a typing error in a YAML file would go unseen.
-    for name in node._parameter_overrides:
-        if not node.has_parameter(name) and not name.startswith("qos_overrides."):
-            raise ParameterError(
-                f"parameter '{name}' is unknown, expected one of {', '.join(FIELDS)}, or <camera>.<name> with one "
-                f"of the cameras {', '.join(parameters.node.cameras)} and one of {', '.join(PER_CAMERA)}"
-            )
+    refuse_unknown(
+        node,
+        f"one of {', '.join(FIELDS)}, or <camera>.<name> with one of the cameras "
+        f"{', '.join(parameters.node.cameras)} and one of {', '.join(PER_CAMERA)}",
+    )
     return with_changes(parameters, [value for value in own if value.type_ != Parameter.Type.NOT_SET])
 
 
@@ -92,34 +91,6 @@ def with_changes(current: ParameterSet, changes: Sequence[Parameter]) -> Paramet
 def result_of(error: ParameterError | None) -> SetParametersResult:
     """Returns the answer to a request to set parameters."""
     return SetParametersResult(successful=error is None, reason="" if error is None else str(error))
-
-
-def _declare(node: Node, name: str, item: dataclasses.Field[Any], *, is_optional: bool = False) -> Parameter:
-    default = list(item.default) if isinstance(item.default, tuple) else item.default
-    try:
-        node.declare_parameter(name, None if is_optional else default, _descriptor(item, is_optional))
-        return node.get_parameter(name)  # an empty list in YAML has no type, and is refused here
-    except ParameterException as error:
-        raise ParameterError(f"parameter '{name}': {error}; {item.metadata['description']}") from error
-
-
-def _descriptor(item: dataclasses.Field[Any], is_optional: bool) -> ParameterDescriptor:
-    metadata = item.metadata
-    description = metadata["description"]
-    if is_optional:
-        description = f"Of this camera alone; where it is not set, '{item.name}' holds. {description}"
-    descriptor = ParameterDescriptor(
-        description=description, read_only=not metadata["live"], dynamic_typing=is_optional
-    )
-    if metadata["choices"]:
-        descriptor.additional_constraints = f"one of: {', '.join(metadata['choices'])}"
-    if metadata["minimum"] is not None and isinstance(item.default, float):
-        descriptor.floating_point_range = [
-            FloatingPointRange(from_value=metadata["minimum"], to_value=metadata["maximum"])
-        ]
-    elif metadata["minimum"] is not None:
-        descriptor.integer_range = [IntegerRange(from_value=metadata["minimum"], to_value=metadata["maximum"])]
-    return descriptor
 
 
 def _value(change: Parameter, item: dataclasses.Field[Any]) -> Any:

@@ -10,7 +10,8 @@ from recon3d_ros.core.masks import Polygon, parse_polygon
 from recon3d_ros.core.obstacles import SplitOptions
 from recon3d_ros.core.scan import ScanOptions
 from recon3d_ros.core.transforms import numbers_of
-from recon3d_ros.ros.parameters import DepthNodeParameters, ParameterError
+from recon3d_ros.ros.parameter_field import ParameterError
+from recon3d_ros.ros.parameters import DepthNodeParameters
 
 
 def view_options(parameters: DepthNodeParameters, *, max_depth: float = math.inf) -> ViewOptions:

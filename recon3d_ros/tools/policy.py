@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Configures the node, reads what it publishes, subscribes to and offers, and writes that."""
     from recon3d_ros.ros.enclave_policy import depth_node_policy
-    from recon3d_ros.ros.parameters import ParameterError
+    from recon3d_ros.ros.parameter_field import ParameterError
 
     if args.params_file is not None and not args.params_file.exists():
         raise InputError(f"{args.params_file}: does not exist")
