@@ -23,7 +23,6 @@ from recon3d_ros.core.self_test import SelfTest, read_self_test
 from recon3d_ros.engines import Engine, default_model_path, load_engine
 from recon3d_ros.engines.check import LIMITS, check_engine
 from recon3d_ros.engines.watchdog import Watchdog
-from training.adapt import SHIPPED_WEIGHTS
 from training.checkpoints import load_network
 from training.export import calibration_frames, export
 from training.models.depth_network import DepthNetwork
@@ -52,7 +51,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     reference = load_engine(threads=args.threads)
     test = read_self_test(default_model_path(), reference.info)
-    network = load_network(SHIPPED_WEIGHTS).eval()
+    network = load_network(default_model_path()).eval()
     with tempfile.TemporaryDirectory() as folder:
         engines = contenders(network, reference, Path(folder), args.calibration, args.threads)
     print(

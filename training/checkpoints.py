@@ -2,7 +2,8 @@
 
 A run's own file (.pt) holds {"config", "weights"}, the "task" unless that is depth, and, for resuming,
 "training"; it is loaded with weights_only=True. Weights to hand on are published as .safetensors, with the
-configuration as JSON in the metadata: no code can hide in such a file.
+configuration as JSON in the metadata: no code can hide in such a file. A one-file ONNX model in float32, as
+training.export writes it and the package ships it, is a checkpoint too.
 `python -m training.checkpoints RUN/best.pt street.safetensors` makes the one from the other.
 """
 
@@ -23,9 +24,10 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from recon3d_ros.core.atomic_file import open_atomically
+from recon3d_ros.core.model import ModelError, read_metadata, read_model_info
 from training.tasks import TASKS, NetworkConfig, task_of
 
-SAFETENSORS = ".safetensors"
+SAFETENSORS, ONNX = ".safetensors", ".onnx"
 CONFIG_KEYS = {f"{task}_network_config": task for task in TASKS}
 
 
@@ -71,8 +73,12 @@ def save_published(path: Path, network: nn.Module) -> None:
     if path.suffix != SAFETENSORS:
         raise CheckpointError(f"{path}: published weights are {SAFETENSORS} files; give a name that ends so")
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    key = f"{task_of(network.config)}_network_config"
-    _write(path, to_safetensors(weights, {key: json.dumps(dataclasses.asdict(network.config))}))
+    _write(path, to_safetensors(weights, config_entry(network.config)))
+
+
+def config_entry(config: NetworkConfig) -> dict[str, str]:
+    """Returns the entry of a published file's metadata that holds a network's configuration."""
+    return {f"{task_of(config)}_network_config": json.dumps(dataclasses.asdict(config))}
 
 
 def _write(path: Path, data: bytes | memoryview) -> None:
@@ -95,7 +101,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; train one with 'python -m training.train'")
-    content = _read_safetensors(path) if path.suffix == SAFETENSORS else _read_torch(path)
+    readers = {SAFETENSORS: _read_safetensors, ONNX: _read_onnx}
+    content = readers.get(path.suffix, _read_torch)(path)
     if not isinstance(content, dict) or not {"config", "weights"} <= content.keys():
         raise CheckpointError(f"{path}: not a checkpoint of this package: it lacks 'config' or 'weights'")
     if content.setdefault("task", "depth") not in list(TASKS):
@@ -125,6 +132,37 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
     return {"weights": weights} if config is None else {"config": config, "weights": weights, "task": task}
+
+
+def _read_onnx(path: Path) -> dict[str, Any]:
+    import onnx  # a run's own checkpoints are read without it
+
+    try:
+        info, metadata = read_model_info(path), read_metadata(path)
+    except ModelError as error:
+        raise CheckpointError(str(error)) from error
+    key = next((key for key in CONFIG_KEYS if key in metadata), None)
+    if key is None:
+        raise CheckpointError(
+            f"{path}: {info.name} carries no network to train on; expected a model of training.export, version "
+            "0.1.1 or later of ours"
+        )
+    tensors = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
+    weights = {name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for name, t in tensors.items()}
+    network = TASKS[CONFIG_KEYS[key]].network(_network_config(path, json.loads(metadata[key]), CONFIG_KEYS[key]))
+    # Counters of batch norms do not change what a network says, and an ONNX file has no place for them.
+    expected = {n: v for n, v in network.state_dict().items() if not n.endswith("num_batches_tracked")}
+    if lost := sorted(n for n, v in expected.items() if n not in weights or weights[n].dtype != v.dtype):
+        raise CheckpointError(
+            f"{path}: lacks {len(lost)} of {len(expected)} weights in float32, {lost[0]} among them: a model in "
+            "fp16 or int8 cannot be trained on; give the fp32 one that it was made of"
+        )
+    counters = {n: v for n, v in network.state_dict().items() if n not in expected}
+    return {
+        "config": json.loads(metadata[key]),
+        "weights": {name: weights[name] for name in expected} | counters,
+        "task": CONFIG_KEYS[key],
+    }
 
 
 def load_network(path: Path, task: str | None = "depth") -> Any:

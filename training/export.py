@@ -9,10 +9,10 @@ depth and confidence keep their types in each. Checkpoints of other tasks: see t
 from __future__ import annotations
 
 import argparse
-import copy
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,14 @@ from torch import Tensor, nn
 from recon3d_ros.core.atomic_file import open_atomically
 from recon3d_ros.core.self_test import drive_self_test, self_test_metadata, street_like_image
 from recon3d_ros.engines import load_engine
-from training.checkpoints import load_network, read_checkpoint
+from recon3d_ros.engines.precision import converted
+from training.checkpoints import config_entry, load_network, read_checkpoint
 from training.datasets import Frame, ShardFrames
 from training.export_points import export_points
 from training.models.depth_network import DepthNetwork
+from training.models.encoder import ENCODER_STRIDE
 from training.onnx_file import ExportError, serialise, trace
-from training.quantise import quantise
+from training.onnx_norms import find_norms, insert_norms, without_norms
 from training.torch_engine import TorchEngine
 
 # How far the depth may be from the float32 network's, relative: at any pixel for fp32, on average for the others,
@@ -67,7 +69,7 @@ def export(
     Args:
         network: What to export.
         path: Where to write; it is replaced only by a model that has passed the check.
-        height, width: Input size, pixels, multiples of 32.
+        height, width: Size that the file names as its usual one, pixels, multiples of 32; it takes any.
         name, version, training_data, licence, author: What the model file says of itself.
         precision: Of weights and computation: "fp32", "fp16", or "int8" after training.
         calibration: Frames that the int8 ranges are taken from; only int8 needs them.
@@ -87,12 +89,9 @@ def export(
     if precision == "int8":
         _check_calibration(calibration, height=height, width=width)
     network = network.eval()
-    if precision == "fp16":
-        model = _trace(copy.deepcopy(network).half_body(), height=height, width=width)
-    else:
-        model = _trace(network, height=height, width=width)
-    if precision == "int8":
-        model = quantise(model, calibration)
+    model = _trace(network, height=height, width=width)
+    if precision != "fp32":
+        model = converted(model, precision, [model_inputs(frame) for frame in calibration])
     metadata = {
         "name": name,
         "version": version,
@@ -102,6 +101,8 @@ def export(
         "training_data": training_data,
         "licence": licence,
         "author": author,
+        "size": f"{width}x{height}",
+        **config_entry(network.config),
         **self_test_metadata(drive_self_test(height=height, width=width)),
     }
     content = serialise(model, metadata)
@@ -132,10 +133,34 @@ def _check_calibration(frames: Sequence[Frame], *, height: int, width: int) -> N
 
 
 def _trace(network: DepthNetwork, *, height: int, width: int) -> onnx.ModelProto:
-    """Returns the network as an ONNX graph with a dynamic batch and a fixed size."""
+    """Returns the network as an ONNX graph of any batch, height and width.
+
+    Its initializers are those of the network's state dict, under the same names; see training.onnx_norms.
+    """
     image = torch.zeros((2, height, width, 3), dtype=torch.uint8)
     focal = torch.full((2,), 400.0)
-    return trace(OneFileModel(network), {"image": image, "focal": focal}, ["depth", "confidence"])
+    B, h, w = (torch.export.Dim(name) for name in ("B", "h", "w"))
+    dynamic = {"image": {0: B, 1: ENCODER_STRIDE * h, 2: ENCODER_STRIDE * w}, "focal": {0: B}}
+    bare = OneFileModel(without_norms(network))
+    model = trace(bare, {"image": image, "focal": focal}, ["depth", "confidence"], dynamic=dynamic)
+    graph = model.graph
+    for tensor in graph.initializer:
+        _rename(graph, tensor, tensor.name.removeprefix("network."))
+    insert_norms(model, network, find_norms(network, image, focal))
+    # The tracer calls the sides "32*h" and "32*w".
+    del graph.value_info[:]
+    for value in (*graph.input[:1], *graph.output):
+        for axis, side in ((1, "h"), (2, "w")):
+            value.type.tensor_type.shape.dim[axis].dim_param = side
+    return model
+
+
+def _rename(graph: onnx.GraphProto, tensor: onnx.TensorProto, name: str) -> None:
+    for node in graph.node:
+        for index, read in enumerate(node.input):
+            if read == tensor.name:
+                node.input[index] = name
+    tensor.name = name
 
 
 def relative_differences(
@@ -157,6 +182,11 @@ def relative_differences(
         expected = reference.infer(images, focals).depth
         differences.append(np.abs(engine.infer(images, focals).depth / expected - 1).ravel())
     return np.concatenate(differences)
+
+
+def model_inputs(frame: Frame) -> dict[str, npt.NDArray[Any]]:
+    """Returns a frame as the model file's inputs, a batch of one."""
+    return {"image": frame.image[None], "focal": np.array([frame.camera.fx], dtype=np.float32)}
 
 
 def calibration_frames(folder: Path) -> list[Frame]:

@@ -65,7 +65,7 @@ def export_points(
     if isinstance(network, PointNet):
         metadata["labels"] = json.dumps(network.config.labels)
         module, given, result = LabelScores(network), "points", "scores"
-        dynamic = {"points": {0: "B", 1: "N"}}
+        dynamic = {"points": {0: torch.export.Dim("B"), 1: torch.export.Dim("N")}}
         rng = np.random.default_rng(0)
         examples = [torch.from_numpy(rng.normal(size=(b, n, 3)).astype(np.float32)) for b, n in ((2, 64), (3, 50))]
     else:

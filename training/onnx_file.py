@@ -6,6 +6,7 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import onnx
 import torch
@@ -23,7 +24,7 @@ def trace(
     inputs: dict[str, Tensor],
     outputs: Sequence[str],
     *,
-    dynamic: dict[str, dict[int, str]] | None = None,
+    dynamic: dict[str, dict[int, Any]] | None = None,
 ) -> onnx.ModelProto:
     """Returns a network as an ONNX graph.
 
@@ -31,16 +32,13 @@ def trace(
         network: Called with the inputs in their order; in evaluation mode.
         inputs: An example of each, by name; two or more where the batch is dynamic.
         outputs: Names.
-        dynamic: Names of the inputs' dimensions of any size, by input and dimension; without it the first of each
-            input is the batch.
+        dynamic: torch.export.Dim (or a multiple of one) of the inputs' dimensions of any size, by input and
+            dimension; without it the first of each input is the batch.
 
     Raises:
         ExportError: The exporter gives nothing.
     """
-    dynamic = dynamic or {name: {0: "B"} for name in inputs}
-    dims = {
-        name: torch.export.Dim(name) for name in sorted({d for axes in dynamic.values() for d in axes.values()})
-    }
+    batch = torch.export.Dim("B")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's notes on its own internals
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -51,7 +49,7 @@ def trace(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes={name: {axis: dims[d] for axis, d in axes.items()} for name, axes in dynamic.items()},
+            dynamic_shapes=dynamic or {name: {0: batch} for name in inputs},
             verbose=False,
         )
     if program is None:

@@ -73,6 +73,9 @@ def to_half(model: onnx.ModelProto, dtype: int, in_float: Collection[str]) -> on
                 f"node '{node.name}' ({node.op_type}) has a graph of its own; export without branches"
             )
         for index, name in enumerate(node.input):
+            if node.op_type == "Shape":  # takes any type
+                node.input[index] = in_half(name) if name in body_tensors else name
+                continue
             needs_float = not is_body or index in FLOAT32_INPUTS.get(node.op_type, ())
             if needs_float and name in body_tensors:
                 node.input[index] = in_float32(name)

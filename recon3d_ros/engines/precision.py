@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import onnx
 from onnx import TensorProto
 
+from recon3d_ros.engines.fold import fold_batch_norms
 from recon3d_ros.engines.half_graph import to_half
 from recon3d_ros.engines.int8_graph import Inputs, to_int8
 
@@ -40,7 +41,8 @@ def in_precision(content: bytes, precision: str, inputs: Iterable[Inputs] = ()) 
 
 
 def converted(model: onnx.ModelProto, precision: str, inputs: Iterable[Inputs] = ()) -> onnx.ModelProto:
-    """Returns a float32 graph in another precision; see in_precision."""
+    """Returns a float32 graph in another precision, its batch norms folded; see in_precision."""
+    model = fold_batch_norms(model)
     _name_nodes(model.graph)
     _check_float32(model.graph)
     if precision == "int8":
@@ -74,13 +76,15 @@ def names_in_float(nodes: Sequence[onnx.NodeProto], *, keep_last: bool) -> list[
 def _reached(nodes: Iterable[tuple[str, str, Iterable[str], Iterable[str]]]) -> set[str]:
     """Returns the names of the nodes that read, directly or through others, what a heavy node gives out.
 
+    The sides of a tensor, which Shape reads, say nothing of its values.
+
     Args:
         nodes: name, operator, tensors read and tensors written of each, in the order of the walk.
     """
     carrying: set[str] = set()
     names = set()
     for name, operator, read, written in nodes:
-        is_reached = not carrying.isdisjoint(read)
+        is_reached = operator != "Shape" and not carrying.isdisjoint(read)
         if is_reached:
             names.add(name)
         if is_reached or operator in HEAVY:
