@@ -55,8 +55,11 @@ def _change_textures(x: npt.NDArray[np.float32], rng: np.random.Generator) -> np
     for output in range(3):
         for channel in range(3):
             mixed[..., output] += cv2.filter2D(x[..., channel], cv2.CV_32F, kernels[output, channel])
-    mean, spread = mixed.mean(axis=(0, 1)), mixed.std(axis=(0, 1)) + 1e-3
-    mixed = (mixed - mean) * (x.std(axis=(0, 1)) / spread) + x.mean(axis=(0, 1))
+    # cv2's: numpy's mean and deviation by channel would take more than half of this function's time.
+    (mean, spread), (own_mean, own_spread) = (
+        [values.reshape(3).astype(np.float32) for values in cv2.meanStdDev(image)] for image in (mixed, x)
+    )
+    mixed = (mixed - mean) * (own_spread / (spread + 1e-3)) + own_mean
     share = np.float32(rng.uniform(0.1, 0.7))
     return np.clip(x + share * (mixed - x), 0.0, 255.0)
 
