@@ -3,6 +3,7 @@
 # make test            sets up .venv and runs every check: ruff, mypy, pytest
 # make soak            the long tests: 20,000 inputs of any content, every fault in full, an hour of two cameras
 # make test-kilted     the ROS tests on the wheels of Kilted, in an environment of their own
+# make train-gpu MINUTES=10   trains the shipped network on this machine's GPU, with PYTHON as it is, into OUT (rented)
 # make audit           known weaknesses of the pinned dependencies (needs the internet), and their licences
 # make docs            builds the documentation's site into build/site
 PYTHON ?= python3
@@ -10,8 +11,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 BAG ?=
+MINUTES ?=
+OUT ?= rented
+RESUME ?=
 
-.PHONY: demo test soak test-kilted audit docs clean
+.PHONY: demo test soak train-gpu test-kilted audit docs clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/recon3d demo -o demo $(if $(BAG),--bag "$(BAG)")
@@ -25,6 +29,10 @@ test: $(VENV)/.development
 soak: $(VENV)/.development
 	SOAK=1 FUZZ_INPUTS=20000 $(BIN)/python -m pytest test/test_fuzz_messages.py test/test_fuzz_files.py test/faults
 	$(BIN)/python -m benchmarks.endurance --minutes 60 --out endurance
+
+# Installs nothing: a rented machine has its own torch, and often no network.
+train-gpu:
+	$(PYTHON) -m training.rented_gpu --minutes "$(MINUTES)" --out "$(OUT)" $(if $(RESUME),--resume "$(RESUME)")
 
 test-kilted: $(VENV)/kilted/.installed
 	$(VENV)/kilted/bin/python -m pytest -p no:cacheprovider test/test_ros_*.py test/test_rviz.py

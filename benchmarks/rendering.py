@@ -16,12 +16,13 @@ from functools import partial
 
 import torch
 
-from training.render.frames import device_frames, scene_frames
+from training.render.frames import scene_frames
+from training.render.renderers import check_renderer
 
 STAGES = {
     "scene": ("scene.py", "make_scene"),
     "ray caster's tree": ("raycast.py", "__init__"),
-    "choice of views": ("frames.py", "usable_camera"),
+    "choice of views": ("views.py", "usable_cameras"),
     "first hits": ("image.py", "_hits"),
     "soft light": ("image.py", "_openness"),
     "shadows and shading": ("image.py", "_shade"),
@@ -79,11 +80,11 @@ def measure_stages(scenes: int, *, width: int, height: int) -> None:
 
 def measure_device(name: str, scenes: int, *, width: int, height: int) -> None:
     """Prints frames/s of the rasteriser, shadow map and views included."""
-    device = torch.device(name)
-    list(device_frames(FIRST_SEED, 1, device, width=width, height=height))
+    check_renderer(name)
+    list(scene_frames(FIRST_SEED, 1, width=width, height=height, renderer=name))
     start, cpu = time.monotonic(), time.process_time()
     for number in range(10, 10 + scenes):
-        list(device_frames(FIRST_SEED + number, FRAMES_A_SCENE, device, width=width, height=height))
+        list(scene_frames(FIRST_SEED + number, FRAMES_A_SCENE, width=width, height=height, renderer=name))
     frames = scenes * FRAMES_A_SCENE
     wall, cpu = time.monotonic() - start, time.process_time() - cpu
     print(f"device path on {name}: {frames / wall:.1f} frames/s by the clock, {cpu / frames:.3f} CPU s a frame")

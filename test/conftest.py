@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# Tests skip where these are absent, which must not happen unseen.
+NEEDED_IN_CI = {"rclpy": "ros-jazzy", "rosbags": "runtime"}
 
 # Set before rclpy is imported; child processes inherit it.
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
@@ -20,8 +22,9 @@ for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FIL
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if os.environ.get("CI") and importlib.util.find_spec("rclpy") is None:
-        raise pytest.UsageError("CI needs rclpy: pip install -r requirements/ros-jazzy.txt")
+    for module, requirements in NEEDED_IN_CI.items():
+        if os.environ.get("CI") and importlib.util.find_spec(module) is None:
+            raise pytest.UsageError(f"CI needs {module}: pip install -r requirements/{requirements}.txt")
 
 
 @pytest.fixture

@@ -9,6 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pytest
+
+pytest.importorskip("rosbags", reason="rosbags is not installed: pip install -r requirements/runtime.txt")
+
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 

@@ -119,8 +119,15 @@ class FakeCuda:
         self.queue(lambda: ctypes.memmove(dst, src, count))
         return self._done("cudaMemcpyAsync")
 
+    def cudaMemsetAsync(self, devPtr, value, count, stream):
+        self.memory(devPtr, count)
+        self.queue(lambda: ctypes.memset(devPtr, value, count))
+        return self._done("cudaMemsetAsync")
+
     def cudaStreamSynchronize(self, stream):
         assert stream in self.live_handles
+        if self._capturing is not None:
+            return (cudaError_t.cudaErrorStreamCaptureUnsupported,)
         work, self._queue = self._queue, []
         for step in work:
             step()

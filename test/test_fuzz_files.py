@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx_models import write_model
 
+from recon3d_ros.bags.bag_path import BagError
 from recon3d_ros.bags.cameras import decode, find_cameras
-from recon3d_ros.bags.reader import BagError, BagReader
+from recon3d_ros.bags.reader import BagReader
 from recon3d_ros.bags.transforms import read_transforms
 from recon3d_ros.core.calibration import load_calibration
 from recon3d_ros.core.camera import CameraError

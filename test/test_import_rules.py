@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "recon3d_ros"
 ROS_PACKAGES = {"rclpy", "tf2_ros", "cv_bridge", "sensor_msgs_py", "message_filters", "rosidl_runtime_py"}
 # What `import onnxruntime` and its like stand at the top of; all other engine files load without any run time.
-NEED_A_RUN_TIME = {"onnxruntime", "openvino", "precision", "half_graph", "int8_graph"}
+NEED_A_RUN_TIME = {"onnxruntime", "openvino", "precision", "fold", "half_graph", "int8_graph"}
 OPTIONAL = [
     "rclpy",
     "torch",
@@ -85,7 +85,8 @@ def test_core_imports_the_standard_library_numpy_opencv_yaml_and_itself() -> Non
 def test_an_engine_imports_core_and_the_one_run_time_that_its_file_names() -> None:
     allowed = {"numpy", f"{PACKAGE}.core", f"{PACKAGE}.engines"}
     # Graphs of another precision are written with onnx, int8 ranges measured by ONNX Runtime's quantiser.
-    converters = {"precision": {"onnx"}, "half_graph": {"onnx"}, "int8_graph": {"onnx", "onnxruntime"}}
+    converters = {name: {"onnx"} for name in ("precision", "fold", "half_graph")}
+    converters["int8_graph"] = {"onnx", "onnxruntime"}
     assert not offenders(
         f"{PACKAGE}/engines",
         lambda path, name: (
@@ -153,7 +154,7 @@ def test_only_what_writes_models_needs_onnx_and_it_is_imported_when_asked_for() 
     # import_model and convert reach for these inside functions, so that neither a command's help nor the node
     # needs onnx before a model is to be changed.
     users = {"tools.onnx_source", "tools.onnx_wrapper"}
-    users |= {"engines.half_graph", "engines.int8_graph", "engines.precision"}
+    users |= {"engines.fold", "engines.half_graph", "engines.int8_graph", "engines.precision"}
     files = {f"{user.split('.')[1]}.py" for user in users}
     assert not offenders(PACKAGE, lambda path, name: not is_within(name, {"onnx"}) or path.name in files)
     importers = {

@@ -28,7 +28,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer  # noqa: E402
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
-from recon3d_ros.bags.reader import BagError, BagTopic  # noqa: E402
+from recon3d_ros.bags.bag_path import BagError  # noqa: E402
+from recon3d_ros.bags.reader import BagTopic  # noqa: E402
 from recon3d_ros.ros.replay import BagReplay, find_message_class, header_stamp_ns, publisher_qos  # noqa: E402
 from recon3d_ros.tools import cli  # noqa: E402
 

@@ -23,7 +23,7 @@ from drives import (
     write_drive,
 )
 
-from recon3d_ros.bags.reader import BagError
+from recon3d_ros.bags.bag_path import BagError
 from recon3d_ros.core.calibration import Calibration
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.tools.inputs import InputError, InputOptions, open_input

@@ -96,7 +96,7 @@ def test_a_drive_becomes_a_model_file_that_knows_it_and_a_report(tmp_path: Path)
     info = read_model_info(out / "adapted.onnx")
     assert (info.height, info.width) == (32, 64)
     assert "000000 to 000006" in info.training_data
-    [depth] = DepthPipeline(load_engine(out / "adapted.onnx"))(
+    [depth] = DepthPipeline(load_engine(out / "adapted.onnx"), network_pixels=0)(
         [RawImage(frames[9].image, "rgb")], [frames[9].camera]
     )
     assert float(np.median(depth.depth)) == pytest.approx(WALL, rel=0.35)

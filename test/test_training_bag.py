@@ -26,9 +26,10 @@ from drives import (
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install -r requirements/training.txt")
 
+from recon3d_ros.bags.bag_path import BagError  # noqa: E402
 from recon3d_ros.bags.lidar import find_lidar, sweep_of  # noqa: E402
 from recon3d_ros.bags.messages import static_tf_message  # noqa: E402
-from recon3d_ros.bags.reader import BagError, BagReader  # noqa: E402
+from recon3d_ros.bags.reader import BagReader  # noqa: E402
 from recon3d_ros.bags.transforms import read_ego_motion, read_transforms  # noqa: E402
 from recon3d_ros.core.calibration import load_calibration  # noqa: E402
 from recon3d_ros.core.encodings import EncodingError  # noqa: E402

@@ -69,6 +69,7 @@ def test_resuming_goes_on_as_configured_but_for_the_options_given(tmp_path) -> N
         ("a.yaml", "height: 190", "height is 190, expected a multiple of 32"),
         ("a.yaml", "batch_size: 0", "batch_size is 0, expected 1 or more"),
         ("a.yaml", "precision: fp8", "precision is 'fp8', expected one of"),
+        ("a.yaml", "renderer: gpu", "renderer is 'gpu', expected one of"),
         ("a.yaml", "- steps", "holds a list"),
         ("a.yaml", "steps: [", "not a readable configuration"),
         ("a.json", "{", "not a readable configuration"),

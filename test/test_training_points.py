@@ -193,7 +193,7 @@ def test_a_thing_of_the_streets_becomes_a_shape_of_its_own_size(tmp_path: Path) 
 def test_the_configuration_that_ships_is_one() -> None:
     config = make_config(read_config(CONFIG), origin=str(CONFIG))
     assert config.network == ImageToPointsConfig(encoder="tiny")
-    assert callable(parse_source("somewhere:2", SOURCES[config.task](config.network)).open_samples)
+    assert callable(parse_source("somewhere:2", SOURCES[config.task](config)).open_samples)
 
 
 @pytest.mark.parametrize(

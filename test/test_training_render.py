@@ -19,7 +19,8 @@ from training.render.frames import OpenScene
 from training.render.image import render
 from training.render.lighting import make_lighting
 from training.render.mesh import Material, from_quads, merge
-from training.render.raycast import Caster, Pinhole, cast_depth
+from training.render.pinhole import Pinhole
+from training.render.raycast import Caster, cast_depth
 from training.render.road import CrossSection
 from training.render.shapes import box
 from training.render.shards import ShardPlan, remove_partial, write_shard

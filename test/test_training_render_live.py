@@ -12,10 +12,11 @@ pytest.importorskip("torch", reason="torch is not installed; see requirements/tr
 
 from torch.utils.data import DataLoader
 
-from training.render import live
-from training.render.frames import RenderedFrame, is_usable
+from training.render import live, renderers
+from training.render.frames import RenderedFrame
 from training.render.live import LiveFrames, LiveSamples, LiveStream
 from training.render.photo import Camera, develop
+from training.render.views import is_usable
 
 SIZE = {"width": 96, "height": 32}
 
@@ -26,13 +27,14 @@ class NumberedScene:
     def __init__(self, seed, **_):
         self.seed = seed
 
-    def frame(self, k):
-        depth = np.full((32, 96), self.seed % 10**13 * 100.0 + k)
-        return RenderedFrame(np.zeros((32, 96, 3), np.uint8), depth, np.diag([90.0, 90, 1]))
+    def frames(self, views):
+        for k in views:
+            depth = np.full((32, 96), self.seed % 10**13 * 100.0 + k)
+            yield RenderedFrame(np.zeros((32, 96, 3), np.uint8), depth, np.diag([90.0, 90, 1]))
 
 
 def test_a_frame_depends_on_its_number_and_seed_alone(monkeypatch):
-    monkeypatch.setattr(live, "OpenScene", NumberedScene)
+    monkeypatch.setattr(live, "open_scene", NumberedScene)
     frames = LiveFrames(**SIZE, seed=3)
     shown = [frames[number].depth[0, 0] for number in range(12)]
     copy = pickle.loads(pickle.dumps(frames))
@@ -42,13 +44,46 @@ def test_a_frame_depends_on_its_number_and_seed_alone(monkeypatch):
 
 
 def test_a_group_takes_every_view_of_its_scenes_once_and_mixes_them(monkeypatch):
-    monkeypatch.setattr(live, "OpenScene", NumberedScene)
+    monkeypatch.setattr(live, "open_scene", NumberedScene)
     frames = LiveFrames(**SIZE, seed=0)
     shown = [divmod(int(frames[number].depth[0, 0]), 100) for number in range(live.GROUP)]
     assert frames[0].camera.fx == 90
     assert len(set(shown)) == live.GROUP
     assert len({seed for seed, _ in shown}) == live.SCENES_A_GROUP
     assert len({seed for seed, _ in shown[:12]}) > 1
+
+
+def test_frames_asked_for_together_are_drawn_together_scene_by_scene(monkeypatch):
+    calls = []
+
+    class Scene(NumberedScene):
+        def frames(self, views):
+            calls.append(list(views))
+            return super().frames(views)
+
+    monkeypatch.setattr(live, "open_scene", Scene)
+    frames = LiveFrames(**SIZE, seed=3)
+    numbers = [5, 90, 2, 6, 81, 5]
+    together = frames.__getitems__(numbers)
+    assert len(calls) < len(numbers)
+    assert [frame.depth[0, 0] for frame in together] == [frames[number].depth[0, 0] for number in numbers]
+
+
+def test_a_sample_of_the_rasteriser_is_of_the_view_that_rays_show():
+    drawn, cast = (LiveSamples(width=64, height=32, seed=2, renderer=name)[5] for name in ("cpu", "embree"))
+    np.testing.assert_array_equal(drawn["K"], cast["K"])
+    difference = (drawn["depth"] - cast["depth"]).abs() <= 1e-3 * cast["depth"]
+    assert (difference | (drawn["depth"] == cast["depth"])).float().mean() > 0.995  # +Inf - +Inf is NaN
+
+
+def test_a_renderer_that_cannot_work_here_is_named(monkeypatch):
+    monkeypatch.setattr(renderers, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"embreex is not installed.*renderer cpu"):
+        LiveSamples(**SIZE, seed=0)
+    with pytest.raises(ValueError, match=r"numba-cuda: False.*renderer cpu or embree"):
+        LiveSamples(**SIZE, seed=0, renderer="cuda")
+    with pytest.raises(ValueError, match="renderer is 'gpu', expected one of"):
+        LiveSamples(**SIZE, seed=0, renderer="gpu")
 
 
 def test_workers_of_a_loader_yield_the_groups_that_are_theirs():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,19 @@ def test_each_source_is_gone_through_number_by_number() -> None:
         numbers[name].append(own_number)
         assert (width, height) == (96, 32)
     assert numbers == {0: list(range(60)), 1: list(range(20))}
+
+
+def test_samples_made_together_are_those_made_one_by_one() -> None:
+    class Together(NamedSamples):
+        def __getitems__(self, numbers: list[int]) -> list[dict[str, torch.Tensor]]:
+            return [self[number] for number in numbers]
+
+    kinds = (Together, NamedSamples)
+    sources = [Source(partial(kind, name), 2) for name, kind in enumerate(kinds)]
+    samples = MixedSamples(sources, width=96, height=32, seed=5)
+    numbers = [3, 0, 17, 9, 4]
+    made = [sample["where"].tolist() for sample in samples.__getitems__(numbers)]
+    assert made == [samples[number]["where"].tolist() for number in numbers]
 
 
 def test_which_source_comes_next_is_shuffled_by_seed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -139,27 +141,64 @@ def test_the_best_network_on_the_validation_frames_is_kept(tmp_path, monkeypatch
     assert load_network(run / "best.pt").config == TINY.network
 
 
-def test_ctrl_c_finishes_the_step_and_leaves_a_checkpoint_to_resume_from(tmp_path) -> None:
-    folder, run = write_toy_shards(tmp_path / "data"), tmp_path / "run"
+@contextlib.contextmanager
+def running(folder: Path, run: Path) -> Iterator[subprocess.Popen[str]]:
+    """A training process with two loading ones, in a group of its own, once it has taken a step."""
     options = "--encoder tiny --no-pretrained --freeze-stride 0 --first-height 32 --first-width 96 --no-board"
     command = [sys.executable, "-m", "training.train", str(folder), "--out", str(run), *options.split()]
-    # A group of its own: a terminal sends Ctrl-C to the loading process too.
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [*command, "--workers", "2"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     try:
         log, deadline = run / "log.csv", time.monotonic() + 60
         while not (log.is_file() and log.stat().st_size > 0) and time.monotonic() < deadline:
             time.sleep(0.1)
             assert process.poll() is None, process.communicate()[0]
-        os.killpg(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        yield process
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_its_processes_ends_a_run_with_a_checkpoint(tmp_path, number: signal.Signals) -> None:
+    run = tmp_path / "run"
+    with running(write_toy_shards(tmp_path / "data"), run) as process:
+        os.killpg(process.pid, number)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert f"stopped: {run / 'last.pt'}" in output
     assert "Traceback" not in output
     assert read_checkpoint(run / "last.pt")["training"]["step"] == len(losses_of(run)) < TrainConfig().steps
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc to find a process's children in")
+def test_loading_processes_do_not_outlive_a_killed_run(tmp_path) -> None:
+    with running(write_toy_shards(tmp_path / "data"), tmp_path / "run") as process:
+        loading = children(process.pid)
+        assert len(loading) >= 2
+        os.kill(process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while any(map(is_alive, loading)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not any(map(is_alive, loading))
+
+
+def is_alive(pid: int) -> bool:
+    """Says whether a process still runs; one that only waits to be buried does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 class SpoiledSamples:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
 import pytest
+from host_reads import HostReads
 from toy_shards import write_toy_shards
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install -r requirements/training.txt")
@@ -23,7 +25,11 @@ from training.trainer import (  # noqa: E402
     build_state,
     learning_rate,
     loss_terms,
+    read_steps,
+    resume_state,
+    save_state,
     set_train_mode,
+    take_step,
     train_step,
 )
 
@@ -142,3 +148,64 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_harms_the_weights(name
     with pytest.raises(DivergedError, match=r"step 2: loss is nan.* on samples 3 to 5 of seed 1"):
         train_step(state, bad, TINY)
     assert all(torch.equal(before[key], value) for key, value in state.network.named_parameters())
+
+
+@pytest.mark.parametrize("name", ["image", "K"])
+def test_a_step_that_is_not_finite_leaves_weights_moments_statistics_and_average(name: str) -> None:
+    state = build_state(TINY)
+    set_train_mode(state.network, TINY)
+    take_step(state, a_batch(), TINY)
+    before = copy.deepcopy([state.network.state_dict(), state.optimizer.state_dict()["state"]])
+    average = copy.deepcopy(state.averaged.state_dict())
+    state.network.train()
+    bad = a_batch()
+    bad[name] = bad[name] * torch.nan  # an image of NaN spoils the running statistics in the forward pass
+    steps = [take_step(state, bad, TINY)]
+    network, moments = state.network.state_dict(), state.optimizer.state_dict()["state"]
+    for key, value in before[0].items():
+        assert torch.equal(network[key], value) or key.endswith("num_batches_tracked"), key
+        if value.is_floating_point():  # on its way to the same weights
+            expected = average[key] + (1 - TINY.ema_decay) * (value - average[key])
+            torch.testing.assert_close(state.averaged.state_dict()[key], expected)
+    assert {i: {k: v.tolist() for k, v in m.items()} for i, m in moments.items()} == {
+        i: {k: v.tolist() for k, v in m.items()} for i, m in before[1].items()
+    }
+    # It is said when the values are read, after steps that went well.
+    set_train_mode(state.network, TINY)
+    steps = [take_step(state, a_batch(), TINY), *steps, take_step(state, a_batch(), TINY)]
+    reading = read_steps(steps)
+    assert math.isfinite(next(reading)[1]["loss"])
+    with pytest.raises(DivergedError, match=r"step 2: loss is nan.* on samples 3 to 5 of seed 1"):
+        next(reading)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_asks_nothing_of_the_device(precision: str) -> None:
+    config = dataclasses.replace(TINY, precision=precision)
+    state = build_state(config)
+    set_train_mode(state.network, config)
+    take_step(state, a_batch(), config)  # makes the moments
+    with HostReads() as reads:
+        take_step(state, a_batch(), config)
+    assert [read is state.average.n_averaged for read in reads.tensors] == [True]  # a counter of the CPU
+
+
+def test_a_checkpoint_of_unfused_moments_in_the_other_layout_is_resumed(tmp_path) -> None:
+    config = dataclasses.replace(TINY, channels_last=False)
+    state = build_state(config)
+    set_train_mode(state.network, config)
+    train_step(state, a_batch(), config)
+    save_state(tmp_path / "last.pt", state)
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    for group in content["training"]["optimizer"]["param_groups"]:
+        group["fused"] = None
+    del content["training"]["first_step"], content["training"]["first_seconds"]
+    torch.save(content, tmp_path / "last.pt")
+    other = resume_state(tmp_path / "last.pt", TINY)
+    set_train_mode(other.network, TINY)
+    for own, own_config in ((state, config), (other, TINY)):
+        for focal in (80.0, 100.0):
+            train_step(own, a_batch(focal=focal), own_config)
+    for name, value in state.network.named_parameters():
+        # Adam's first steps divide rounding errors by their own size; a moment in the wrong place differs by 1e-3.
+        torch.testing.assert_close(dict(other.network.named_parameters())[name], value, rtol=0, atol=2e-4)

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from recon3d_ros.bags.reader import is_bag
+from recon3d_ros.bags.bag_path import is_bag
 from recon3d_ros.core.drive import DriveError
+from recon3d_ros.engines import default_model_path
 from training.adaptation_report import WHOLE, Judgement, judge, write_report
 from training.checkpoints import load_network, read_checkpoint, save_published
 from training.config import TrainConfig
@@ -30,7 +31,6 @@ from training.trainer import DivergedError
 
 T = TypeVar("T")
 
-SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "street_lite0.safetensors"
 TRAIN_SHARE, TEST_SHARE = 0.64, 0.26  # of the drive's frames
 DRIVE_WEIGHT, RENDERED_WEIGHT = 3, 1  # samples of the drive and of rendered streets, where there are any
 
@@ -167,8 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        default=SHIPPED_WEIGHTS,
-        help=".pt or .safetensors; default: the shipped network",
+        default=default_model_path(),
+        help=".pt, .safetensors or .onnx of training.export; default: the shipped network",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the model, its weights and the report")
     parser.add_argument("--train-frames", type=int, default=0, metavar="N", help="default: the first 64 %%")

@@ -42,14 +42,14 @@ def judge(network: DepthNetwork, frames: Sequence[TrueFrame], *, height: int, wi
     """Returns the error of a network through the pipeline that the vehicle runs, as `recon3d eval` tells it.
 
     Args:
-        network: Takes height x width.
+        network: What to judge.
         frames: With LiDAR.
-        height, width: Pixels, multiples of 32.
+        height, width: Of its input, as it was trained; pixels, multiples of 32.
 
     Raises:
         ValueError: No frame has a return within 1-80 m.
     """
-    pipeline = DepthPipeline(TorchEngine(network, height=height, width=width))
+    pipeline = DepthPipeline(TorchEngine(network, height=height, width=width), network_pixels=0)
 
     def look(index: int) -> tuple[DepthFrame, JudgedPixels]:
         frame = frames[index]

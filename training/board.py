@@ -27,12 +27,12 @@ class Board:
     def close(self) -> None:
         self._writer.close()
 
-    def scalars(self, group: str, values: dict[str, float], state: TrainState) -> None:
+    def scalars(self, group: str, values: dict[str, float], step: int) -> None:
         """Adds curves; of the group "train" every tenth step alone."""
-        if group == "train" and state.step % SCALAR_STEPS != 0:
+        if group == "train" and step % SCALAR_STEPS != 0:
             return
         for name, value in values.items():
-            self._writer.add_scalar(f"{group}/{name}", value, state.step)
+            self._writer.add_scalar(f"{group}/{name}", value, step)
 
     @torch.inference_mode()
     def pictures(self, samples: Sequence[Sample], state: TrainState) -> None:

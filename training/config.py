@@ -16,9 +16,11 @@ import yaml
 from training.models.depth_network import DepthNetworkConfig
 from training.models.encoder import ENCODER_STRIDE
 from training.models.image_to_points import ImageToPointsConfig
+from training.render.renderers import RENDERERS
 from training.tasks import TASKS, NetworkConfig
 
 PRECISIONS = ("fp32", "bf16")
+SCHEDULES = ("cosine", "flat")
 
 
 class ConfigError(ValueError):
@@ -40,6 +42,8 @@ class TrainConfig:
         device: cpu or cuda (each process of torchrun takes the GPU of its local rank).
         precision: fp32, or bf16: the network's convolutions in bfloat16 (a GPU is several times as fast with
             it, a CPU without bfloat16 units slower), weights and losses in float32.
+        channels_last: Keep features and weights in memory as NHWC, not NCHW: 1.4 times as fast on a CPU; on a GPU
+            either may be faster.
         freeze_stride: Encoder layers up to this stride keep those weights; 0 trains all of them. They know
             real photographs, which rendered images are not, and frozen ones cost no backward pass.
         freeze_norms: All batch-norm statistics stay as they are, not only those of a pretrained encoder: for
@@ -55,7 +59,10 @@ class TrainConfig:
         learning_rate: Of the decoder, at the peak of the schedule.
         encoder_rate: The encoder's learning rate, as a part of the decoder's.
         weight_decay: Of AdamW.
+        schedule: Of the learning rate: cosine falls from the warm-up on; flat stays until `decay_part` of the run
+            is left and then falls linearly, so that a later run can go on from its flat part.
         warm_up_part: Part of the run over which the learning rate rises.
+        decay_part: Part of the run over which that of a flat schedule falls.
         max_gradient_norm: Gradients are clipped to it.
         ema_decay: Of the moving average of the weights, which is what a checkpoint publishes.
         silog_weight, log_l1_weight, mae_weight, mse_weight, cosine_weight, normal_weight, gradient_weight,
@@ -64,8 +71,12 @@ class TrainConfig:
             computed. Each task knows some of them, MAE, MSE and cosine each.
         error_weight: Of the likelihood that trains the confidence.
         checkpoint_minutes: Time between two checkpoints.
+        log_seconds: Time between two readings of the losses, which wait for a GPU; they are logged and checked
+            then (the device itself skips a step that is not finite). 0 reads them at each step.
         validation_frames: How many frames of the validation folder are looked at with each checkpoint.
         workers: Processes that load data, for each training process.
+        renderer: What draws the streets of `live`: embree casts rays on the CPU, cpu and cuda draw triangles (cuda
+            on the GPU of this process, beside the network).
         seed: Of weights and data.
     """
 
@@ -76,6 +87,7 @@ class TrainConfig:
     compile: bool = False
     device: str = "cpu"
     precision: str = "fp32"
+    channels_last: bool = True
     freeze_stride: int = 4
     freeze_norms: bool = False
     first_height: int = 128
@@ -89,7 +101,9 @@ class TrainConfig:
     learning_rate: float = 8e-4
     encoder_rate: float = 0.3
     weight_decay: float = 1e-2
+    schedule: str = "cosine"
     warm_up_part: float = 0.03
+    decay_part: float = 0.2
     max_gradient_norm: float = 1.0
     ema_decay: float = 0.998
     silog_weight: float = 1.0
@@ -105,8 +119,10 @@ class TrainConfig:
     cross_entropy_weight: float = 0.0
     orthogonality_weight: float = 0.0
     checkpoint_minutes: float = 5.0
+    log_seconds: float = 0.5
     validation_frames: int = 50
     workers: int = 1
+    renderer: str = "embree"
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -130,6 +146,15 @@ class TrainConfig:
             self._check_image_size(self.network.image_size)
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}, expected one of {PRECISIONS}")
+        if self.renderer not in RENDERERS:
+            raise ConfigError(f"renderer is {self.renderer!r}, expected one of {RENDERERS}")
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(f"schedule is {self.schedule!r}, expected one of {SCHEDULES}")
+        if self.schedule == "flat" and not 0.0 < self.decay_part <= 1.0 - self.warm_up_part:
+            raise ConfigError(
+                f"decay_part is {self.decay_part}, expected more than 0 and at most "
+                f"{1.0 - self.warm_up_part:g}, the part of the run that warm_up_part leaves"
+            )
 
     def _check_losses(self) -> None:
         own = [f"{name}_weight" for name in TASKS[self.task].losses]

@@ -54,7 +54,8 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
     ranks = Ranks(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
     if device == "cuda":
         torch.cuda.set_device(torch_device(device, ranks))
-    distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    # Gloo beside NCCL: what the processes agree on at each step must not wait for their GPUs.
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
     try:
         yield ranks
         # Nobody leaves while another still works, and what holds the group (DDP, in cycles) is gone before it is:
@@ -98,8 +99,13 @@ def join_gradients(network: nn.Module, ranks: Ranks) -> nn.Module:
 def mean_over_ranks(values: Tensor | Sequence[float], device: torch.device, ranks: Ranks) -> list[float]:
     """Returns each value's mean over the ranks, the same numbers on all of them; NaN if one of them is."""
     tensor = torch.as_tensor(values, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
-    if ranks.count > 1:
-        tensor = tensor.detach().clone()
-        distributed.all_reduce(tensor)
-        tensor /= ranks.count
-    return tensor.tolist()
+    return tensor_mean_over_ranks(tensor, ranks).tolist()
+
+
+def tensor_mean_over_ranks(tensor: Tensor, ranks: Ranks) -> Tensor:
+    """Returns the mean over the ranks on their devices, which are not waited for; NaN where one of them is."""
+    if ranks.count == 1:
+        return tensor
+    tensor = tensor.detach().clone()
+    distributed.all_reduce(tensor)
+    return tensor / ranks.count

@@ -64,22 +64,6 @@ def load_model(path: Path) -> Engine:
     return TorchEngine(load_network(path), height=HEIGHT, width=WIDTH)
 
 
-def engine_at(engine: Engine, *, height: int, width: int) -> Engine:
-    """Returns the engine for frames of a size.
-
-    Raises:
-        ValueError: It is an exported model of another size.
-    """
-    if (engine.info.height, engine.info.width) == (height, width):
-        return engine
-    if isinstance(engine, TorchEngine):
-        return TorchEngine(engine.network, height=height, width=width)
-    raise ValueError(
-        f"{engine.info.name}: takes images of {engine.info.width}x{engine.info.height}, the frames are "
-        f"{width}x{height}; render shards of the model's size, or judge its checkpoint"
-    )
-
-
 def report_shards(engine: Engine, folder: Path, *, limit: int = 0) -> ShardsReport:
     """Returns the error on rendered frames by range and by surface.
 
@@ -149,7 +133,19 @@ def _chosen(folder: Path, limit: int) -> Iterator[Frame]:
 
 
 def _infer(engine: Engine, frame: Frame) -> DepthFrame:
-    pipeline = DepthPipeline(engine_at(engine, height=frame.camera.height, width=frame.camera.width))
+    """Returns the depth of a frame at the frame's own size.
+
+    Raises:
+        ValueError: The model does not take that size.
+    """
+    height, width = frame.camera.height, frame.camera.width
+    if not engine.info.takes_size((height, width)):
+        expected = "multiples of 32" if engine.info.has_free_size else f"{engine.info.width}x{engine.info.height}"
+        raise ValueError(
+            f"{engine.info.name}: takes images of {expected}, the frames are {width}x{height}; "
+            "render shards of the model's size, or judge its checkpoint"
+        )
+    pipeline = DepthPipeline(engine, network_pixels=height * width)
     return pipeline([RawImage(frame.image, "rgb")], [frame.camera])[0]
 
 

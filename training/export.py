@@ -89,7 +89,7 @@ def export(
     if precision == "int8":
         _check_calibration(calibration, height=height, width=width)
     network = network.eval()
-    model = _trace(network, height=height, width=width)
+    model = _trace(network)
     if precision != "fp32":
         model = converted(model, precision, [model_inputs(frame) for frame in calibration])
     metadata = {
@@ -132,12 +132,13 @@ def _check_calibration(frames: Sequence[Frame], *, height: int, width: int) -> N
             )
 
 
-def _trace(network: DepthNetwork, *, height: int, width: int) -> onnx.ModelProto:
+def _trace(network: DepthNetwork) -> onnx.ModelProto:
     """Returns the network as an ONNX graph of any batch, height and width.
 
     Its initializers are those of the network's state dict, under the same names; see training.onnx_norms.
     """
-    image = torch.zeros((2, height, width, 3), dtype=torch.uint8)
+    # Any size but one stride: the tracer takes a side of 1 for a fixed one.
+    image = torch.zeros((2, 2 * ENCODER_STRIDE, 3 * ENCODER_STRIDE, 3), dtype=torch.uint8)
     focal = torch.full((2,), 400.0)
     B, h, w = (torch.export.Dim(name) for name in ("B", "h", "w"))
     dynamic = {"image": {0: B, 1: ENCODER_STRIDE * h, 2: ENCODER_STRIDE * w}, "focal": {0: B}}

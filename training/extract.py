@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recon3d_ros.core.calibration import load_calibration
-from training.datasets.bag import BagFrames, extract_drive
 
 
 def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +36,11 @@ def extract(bag: Path, folder: Path, options: argparse.Namespace) -> None:
     Raises:
         BagError, CameraError, LidarError, OSError: As reading and writing raise them.
     """
+    from training.datasets.bag import (  # rosbags, which adapting to a drive folder does not need
+        BagFrames,
+        extract_drive,
+    )
+
     frames = BagFrames(
         bag,
         image_topic=options.image_topic,

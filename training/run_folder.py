@@ -15,7 +15,7 @@ from training.checkpoints import CheckpointError, save_checkpoint
 from training.config import TrainConfig
 from training.datasets import ShardFrames
 from training.stream import Sample
-from training.trainer import TrainState, save_state
+from training.trainer import Step, TrainState, save_state
 from training.validation import VALIDATIONS
 
 CONFIG_NAME = "config.json"
@@ -53,9 +53,8 @@ class RunFolder:
         try:
             write_json(folder / CONFIG_NAME, dataclasses.asdict(config))
             # A run that was killed has logged steps after its checkpoint: they are taken again.
-            kept = (
-                [line for line in log.read_text().splitlines() if _step(line) <= state.step] if state.step else []
-            )
+            logged = log.read_text().splitlines() if state.step and log.exists() else []
+            kept = [line for line in logged if _step(line) <= state.step]
             with open_atomically(log) as file:
                 file.write("".join(f"{line}\n" for line in kept).encode())
             self._log = open(log, "a", buffering=1)  # a line a step, to be followed by tail -f
@@ -73,12 +72,12 @@ class RunFolder:
         if self._board is not None:
             self._board.close()
 
-    def log(self, state: TrainState, values: dict[str, float]) -> None:
+    def log(self, step: Step, values: dict[str, float]) -> None:
         """Notes a step: step, samples, seconds and loss in log.csv, all of its values on the board."""
-        self._log.write(f"{state.step},{state.samples},{state.seconds:.1f},{values['loss']:.6f}\n")
+        samples = step.first_sample + step.samples
+        self._log.write(f"{step.number},{samples},{step.seconds:.1f},{values['loss']:.6f}\n")
         if self._board is not None:
-            rate = state.optimizer.param_groups[-1]["lr"]
-            self._board.scalars("train", {**values, "learning_rate": rate}, state)
+            self._board.scalars("train", {**values, "learning_rate": step.rate}, step.number)
 
     def checkpoint(self, state: TrainState, batch: Sample | None, *, validate: bool) -> dict[str, float]:
         """Writes the checkpoint, and best.pt where the validation data were never predicted better.
@@ -101,7 +100,7 @@ class RunFolder:
                 save_checkpoint(self._best, network, weights=network.state_dict())
         save_state(self.last, state)
         if self._board is not None and validate:
-            self._board.scalars("validation", metrics, state)
+            self._board.scalars("validation", metrics, state.step)
             if self._shows_depth:
                 self._board.pictures(self._pictures or _first_samples(batch), state)
         return metrics

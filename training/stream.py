@@ -6,6 +6,7 @@ alone, so that the number of samples seen is all that resuming needs, and proces
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from training.datasets import FrameSamples, TrainingSamples, open_frames
 from training.distributed import Ranks
 from training.models.pointnet import PointNetConfig
+from training.workers import Loader, is_timeout
 
 Sample = dict[str, Tensor]
 LIVE = "live"  # in place of a folder
@@ -59,21 +61,29 @@ def recording_source(path: Path, weight: int = 1) -> Source:
     return Source(open_samples, weight)
 
 
-def live_source(weight: int = 1) -> Source:
-    """Returns streets that the loading processes render as they are asked for, as a source."""
+def live_source(weight: int = 1, renderer: str = "embree") -> Source:
+    """Returns streets that the loading processes render as they are asked for, as a source.
+
+    Args:
+        renderer: See training.render.renderers; cuda is the GPU that torch uses in the process that opens them.
+    """
 
     def open_samples(*, width: int, height: int, seed: int) -> NumberedSamples:
         from training.render.live import LiveSamples  # the ray caster is not needed to train on files
 
-        return LiveSamples(width=width, height=height, seed=seed)
+        return LiveSamples(width=width, height=height, seed=seed, renderer=renderer)
 
     return Source(open_samples, weight)
 
 
-def depth_source(name: str, weight: int) -> Source:
-    """Returns what a run of depth trains on: `live`, a folder of rendered shards, or another recording."""
+def depth_source(name: str, weight: int, renderer: str = "embree") -> Source:
+    """Returns what a run of depth trains on: `live`, a folder of rendered shards, or another recording.
+
+    Args:
+        renderer: Of `live`.
+    """
     if name == LIVE:
-        return live_source(weight)
+        return live_source(weight, renderer)
     path = Path(name)
     is_rendered = next(path.glob("shard_*"), None) is not None
     return shard_source(path, weight) if is_rendered else recording_source(path, weight)
@@ -102,11 +112,11 @@ def label_source(name: str, weight: int, network: PointNetConfig) -> Source:
     return Source(open_samples, weight)
 
 
-# For each task what its network's configuration makes of a source's name and weight.
+# For each task what a run's TrainConfig makes of a source's name and weight.
 SOURCES: dict[str, Callable[[Any], Callable[[str, int], Source]]] = {
-    "depth": lambda network: depth_source,
-    "points": lambda network: shape_source,
-    "labels": lambda network: partial(label_source, network=network),
+    "depth": lambda config: partial(depth_source, renderer=config.renderer),
+    "points": lambda config: shape_source,
+    "labels": lambda config: partial(label_source, network=config.network),
 }
 
 
@@ -120,12 +130,21 @@ def parse_source(text: str, open_source: Callable[[str, int], Source] = depth_so
     Raises:
         ValueError: The weight is 0.
     """
+    return open_source(*parse_weight(text))
+
+
+def parse_weight(text: str) -> tuple[str, int]:
+    """Returns the name and the weight, 1 where there is none, of `NAME` or `NAME:WEIGHT`.
+
+    Raises:
+        ValueError: The weight is 0.
+    """
     name, colon, digits = text.rpartition(":")
     if not colon or not digits.isdigit():
-        name, digits = text, "1"
+        return text, 1
     if int(digits) == 0:
         raise ValueError(f"{text}: weight 0 takes no sample; leave it out, or give 1 or more")
-    return open_source(name, int(digits))
+    return name, int(digits)
 
 
 class MixedSamples(Dataset[Sample]):
@@ -147,9 +166,24 @@ class MixedSamples(Dataset[Sample]):
         source = int(slots[column])
         return source, row * self._weights[source] + int((slots[:column] == source).sum())
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether a source makes its samples on a GPU; see training.render.live."""
+        return any(getattr(samples, "uses_gpu", False) for samples in self._samples)
+
     def __getitem__(self, number: int) -> Sample:
         source, own_number = self.place(number)
         return self._samples[source][own_number]
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Sample]:
+        """Returns samples by their numbers; a source that can make many at once is asked for all of its own."""
+        places = [self.place(number) for number in numbers]
+        made: dict[tuple[int, int], Sample] = {}
+        for source, samples in enumerate(self._samples):
+            own = [own_number for of, own_number in places if of == source]
+            many = samples.__getitems__(own) if hasattr(samples, "__getitems__") else (samples[n] for n in own)
+            made.update(zip(((source, number) for number in own), many, strict=True))
+        return [made[place] for place in places]
 
 
 @lru_cache(maxsize=8)
@@ -172,13 +206,33 @@ class BatchNumbers:
 
 
 def load_batches(
-    samples: Dataset[Sample], *, first: int, batch_size: int, workers: int, ranks: Ranks, pin_memory: bool
+    samples: Dataset[Sample],
+    *,
+    first: int,
+    batch_size: int,
+    workers: int,
+    ranks: Ranks,
+    pin_memory: bool,
+    given_up: Callable[[], bool] = lambda: False,
 ) -> Iterator[Sample]:
-    """Yields this rank's batches without end, from sample `first` on."""
-    yield from DataLoader(
+    """Yields this rank's batches from sample `first` on, without end, or until `given_up` while one is waited for.
+
+    Only processes that load (workers > 0) can be left waiting: a batch that is loaded in this process is finished.
+    """
+    loader = Loader(
         samples,
         batch_sampler=BatchNumbers(first, batch_size, ranks),
-        num_workers=workers,
+        workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=pin_memory,
+        multiprocessing_context="spawn" if workers and getattr(samples, "uses_gpu", False) else None,
     )
+    with contextlib.closing(loader):
+        while True:
+            try:
+                yield next(loader)
+            except RuntimeError as error:
+                if not is_timeout(error):
+                    raise
+                if given_up():
+                    return

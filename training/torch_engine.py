@@ -12,7 +12,12 @@ from training.models.depth_network import DepthNetwork
 
 
 class TorchEngine:
-    """Runs a DepthNetwork where its weights are."""
+    """Runs a DepthNetwork where its weights are, on images of any size in multiples of 32.
+
+    Args:
+        network: What to run.
+        height, width: The default size, pixels: that of a DepthPipeline with network_pixels=0.
+    """
 
     def __init__(self, network: DepthNetwork, *, height: int, width: int) -> None:
         self.network = network.eval()
@@ -30,6 +35,7 @@ class TorchEngine:
             width=width,
             inputs={},
             outputs={},
+            has_free_size=True,
         )
 
     @torch.inference_mode()

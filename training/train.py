@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,18 +26,21 @@ from training.config import (
     overridden,
     read_config,
 )
-from training.distributed import Ranks, joined_ranks, mean_over_ranks
+from training.distributed import Ranks, joined_ranks
 from training.evaluate import format_metrics
 from training.run_folder import CONFIG_NAME, LAST_NAME, RunFolder
+from training.schedule import Clock, decays
 from training.stream import SOURCES, MixedSamples, Sample, Source, parse_source
 from training.trainer import (
     DivergedError,
-    batch_length,
+    Step,
+    TrainState,
     batches,
     build_state,
+    read_steps,
     resume_state,
     set_train_mode,
-    train_step,
+    take_step,
 )
 
 
@@ -47,8 +51,12 @@ def train(
     *,
     validation: Path | None = None,
     resume: bool = False,
+    state: TrainState | None = None,
     board: bool = False,
     stopped: Callable[[], bool] = lambda: False,
+    deadline: float | None = None,
+    on_save: Callable[[TrainState], None] | None = None,
+    save_seconds: float = 60.0,
     ranks: Ranks | None = None,
 ) -> Path:
     """Runs the training to its end, or until `stopped`, and leaves a checkpoint either way.
@@ -60,8 +68,14 @@ def train(
         validation: Shards (or what else the task is judged on; see training.validation) to report metrics on with
             each checkpoint; best.pt has the lowest error on them.
         resume: Go on from the run's last checkpoint.
+        state: Go on from this state instead, as from training.compact_state.
         board: Write TensorBoard's event files.
-        stopped: Asked after each step.
+        stopped: Asked after each step, and while batches are waited for.
+        deadline: Of time.monotonic: the run ends with the step, or the wait for a batch, during which it passes
+            (several ranks only with the step). A schedule in minutes is shortened to end before.
+        on_save: Called on rank 0 at the end of a step: each `save_seconds`, at the end of a flat part, and at the
+            end of the run. All steps until then were finite.
+        save_seconds: Seconds between two such calls.
         ranks: This process among those of the run.
 
     Returns:
@@ -75,7 +89,10 @@ def train(
     ranks = ranks or Ranks()
     # An empty source ends it here.
     MixedSamples(sources, width=config.first_width, height=config.first_height, seed=config.seed)
-    state = resume_state(run / LAST_NAME, config, ranks) if resume else build_state(config, ranks)
+    if state is None:
+        state = resume_state(run / LAST_NAME, config, ranks) if resume else build_state(config, ranks)
+    clock = Clock(state, config, ranks, deadline)
+    steps: list[Step] = []  # taken, and not read yet
     with contextlib.ExitStack() as stack:
         files = None
         if ranks.is_first:
@@ -85,35 +102,57 @@ def train(
             tqdm(unit="img", smoothing=0.02, mininterval=2.0, initial=state.samples, disable=not ranks.is_first)
         )
 
+        def read() -> None:
+            for step, values in read_steps(steps):
+                if files is not None:
+                    files.log(step, values)
+                bar.set_postfix(done=f"{state.progress(config):.1%}", loss=f"{values['loss']:.3f}", refresh=False)
+            steps.clear()
+
         def save(batch: Sample | None, *, validate: bool) -> None:
+            read()
             if files is not None and (metrics := files.checkpoint(state, batch, validate=validate)):
                 bar.write(f"step {state.step} {format_metrics(metrics)}")
 
+        def hand_out() -> None:
+            read()
+            if on_save is not None and ranks.is_first:
+                on_save(state)
+
         batch = None
-        stop = stopped()
+        saved_seconds, handed_out = state.seconds, time.monotonic()
+        is_flat = config.schedule == "flat" and not state.is_decaying(config)
+        given_up = (lambda: stopped() or clock.is_late) if ranks.count == 1 else (lambda: False)
+        stop = stopped() or clock.is_late
         while state.progress(config) < 1.0 and not stop:
             final = state.progress(config) >= config.first_part
             set_train_mode(state.network, config)
-            saved_seconds, before = state.seconds, time.monotonic()
-            for batch in batches(sources, config, state, final=final):
-                values = train_step(state, batch, config)
-                now = time.monotonic()
-                # All ranks must agree on how far the run is, by rank 0's clock, and on when it ends.
-                elapsed = ranks.count * (now - before) if ranks.is_first else 0.0
-                seconds, stops = mean_over_ranks([elapsed, stopped()], state.device, ranks)
-                state.seconds, before, stop = state.seconds + seconds, now, stops > 0
-                if files is not None:
-                    files.log(state, values)
-                bar.update(batch_length(batch) * ranks.count)
+            clock.pause()  # loaders start, and the compiler meets a new size
+            for batch in batches(sources, config, state, final=final, given_up=given_up):
+                step = take_step(state, batch, config)
+                if clock.is_paused:
+                    step.values.cpu()  # waits for the device
+                stop, is_read = clock.count_step(stop=stopped())
+                steps.append(dataclasses.replace(step, seconds=state.seconds))
+                bar.update(step.samples)
+                if is_read:
+                    read()
                 progress = state.progress(config)
-                bar.set_postfix(done=f"{progress:.1%}", loss=f"{values['loss']:.3f}", refresh=False)
+                flat_ends = is_flat and decays(config, progress)
+                if flat_ends or time.monotonic() - handed_out >= save_seconds:
+                    hand_out()
+                    handed_out, is_flat = time.monotonic(), is_flat and not flat_ends
+                    clock.restart()
                 if stop or progress >= 1.0 or (progress >= config.first_part) != final:
                     break
-                if state.seconds - saved_seconds > 60 * config.checkpoint_minutes:
+                if state.seconds - saved_seconds >= 60 * config.checkpoint_minutes:
                     save(batch, validate=True)
-                    # Time spent on validation does not count.
-                    saved_seconds, before = state.seconds, time.monotonic()
-        save(batch, validate=not stop)
+                    saved_seconds = state.seconds
+                    clock.restart()
+            else:
+                stop = True  # given up
+        hand_out()
+        save(batch, validate=not stop and not clock.is_late)
     return run / LAST_NAME
 
 
@@ -168,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = config_of(options)
         if (options["out"] / LAST_NAME).exists() and not options["resume"]:
             raise ConfigError(f"{options['out']}: holds a run already; go on with --resume, or give another --out")
-        sources = [parse_source(text, SOURCES[config.task](config.network)) for text in options["data"]]
+        sources = [parse_source(text, SOURCES[config.task](config)) for text in options["data"]]
         for number in (signal.SIGINT, signal.SIGTERM):
             # A step is finished and a checkpoint written before the process ends.
             signal.signal(number, lambda number, _: interrupts.append(number))

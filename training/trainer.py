@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,14 +11,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from training.checkpoints import CheckpointError, load_network, read_checkpoint, save_checkpoint
 from training.config import ConfigError, TrainConfig
-from training.distributed import Ranks, join_gradients, join_norms, mean_over_ranks, torch_device
+from training.distributed import Ranks, join_gradients, join_norms, tensor_mean_over_ranks, torch_device
 from training.models.efficientnet_lite import EfficientNetLite, load_imagenet_weights
+from training.schedule import decays, learning_rate
 from training.stream import MixedSamples, Sample, Source, load_batches
 from training.tasks import TASKS
+from training.updates import Updates, load_optimizer, make_optimizer
 
 
 class DivergedError(RuntimeError):
@@ -36,9 +38,13 @@ class TrainState:
         device: Where they are.
         ranks: This process among those of the run.
         call: What a step calls: the network, or what joins its gradients over the ranks.
+        updates: What changes the weights.
         step: Steps taken.
         samples: Samples seen, by all ranks.
         seconds: Time spent on steps.
+        first_step, first_seconds: Where the schedule began: 0, unless a run under a new schedule goes on from the
+            state of another (training.compact_state).
+        last_progress: Progress of the run when the last step was begun, 0..1.
         best: Lowest error on the validation data so far; see training.validation.
     """
 
@@ -48,9 +54,13 @@ class TrainState:
     device: torch.device
     ranks: Ranks
     call: nn.Module
+    updates: Updates
     step: int = 0
     samples: int = 0
     seconds: float = 0.0
+    first_step: int = 0
+    first_seconds: float = 0.0
+    last_progress: float = 0.0
     best: float = math.inf
 
     @property
@@ -60,8 +70,15 @@ class TrainState:
 
     def progress(self, config: TrainConfig) -> float:
         """Returns the part of the run that is done, 0..1."""
-        done = self.seconds / (60 * config.minutes) if config.minutes > 0 else self.step / config.steps
+        if config.minutes > 0:
+            done = (self.seconds - self.first_seconds) / (60 * config.minutes)
+        else:
+            done = (self.step - self.first_step) / config.steps
         return min(done, 1.0)
+
+    def is_decaying(self, config: TrainConfig) -> bool:
+        """Says whether the last step was one at a falling learning rate: a later run goes on from before."""
+        return decays(config, self.last_progress)
 
 
 def build_state(config: TrainConfig, ranks: Ranks | None = None) -> TrainState:
@@ -89,7 +106,7 @@ def build_state(config: TrainConfig, ranks: Ranks | None = None) -> TrainState:
                 "with --no-pretrained --freeze-stride 0"
             )
         load_imagenet_weights(network.encoder)
-    return _prepare(network, config, ranks or Ranks())
+    return prepare_state(network, config, ranks)
 
 
 def resume_state(path: Path, config: TrainConfig, ranks: Ranks | None = None) -> TrainState:
@@ -103,38 +120,42 @@ def resume_state(path: Path, config: TrainConfig, ranks: Ranks | None = None) ->
     if training is None:
         raise CheckpointError(f"{path}: holds published weights only; a run resumes from its own checkpoint")
     torch.manual_seed(config.seed)
-    state = _prepare(TASKS[config.task].network(config.network), config, ranks or Ranks())
+    state = prepare_state(TASKS[config.task].network(config.network), config, ranks)
     try:
         state.network.load_state_dict(training["network"])
         state.average.load_state_dict(training["average"])
-        state.optimizer.load_state_dict(training["optimizer"])
+        load_optimizer(state.optimizer, training["optimizer"])
         state.step, state.samples = training["step"], training["samples"]
         state.seconds = training["seconds"]
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not a state of this run's network and optimiser: {error}") from error
-    state.best = training.get("best", math.inf)  # older checkpoints lack it
+    # Older checkpoints lack these.
+    state.best = training.get("best", math.inf)
+    state.first_step, state.first_seconds = training.get("first_step", 0), training.get("first_seconds", 0.0)
+    state.last_progress = state.progress(config)
     return state
 
 
-def _prepare(network: nn.Module, config: TrainConfig, ranks: Ranks) -> TrainState:
-    """Returns the state around a network that holds the weights to start from."""
+def prepare_state(network: nn.Module, config: TrainConfig, ranks: Ranks | None = None) -> TrainState:
+    """Returns the state around a network that holds the weights to start from.
+
+    Raises:
+        ValueError: The device is not there.
+    """
+    ranks = ranks or Ranks()
     device = torch_device(config.device, ranks)
     for module in network.encoder.shallow_modules(config.freeze_stride):
         module.requires_grad_(False)
-    network = network.to(device, memory_format=torch.channels_last)  # 1.4 times as fast on a CPU
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    network = network.to(device, memory_format=layout)
     join_norms(network, device, ranks)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
-    encoder = [p for p in network.encoder.parameters() if p.requires_grad]
-    others = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
-    optimizer = torch.optim.AdamW(
-        [{"params": encoder, "rate": config.encoder_rate}, {"params": others, "rate": 1.0}],
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-    )
+    average = AveragedModel(network, use_buffers=True)
+    optimizer = make_optimizer(network, config)
+    updates = Updates(network, average, optimizer, ema_decay=config.ema_decay)
     if config.compile:
         # In place, so that names in checkpoints stay. Each size for itself: torch 2.13 fails at sizes left open.
         network.compile(dynamic=False)
-    return TrainState(network, average, optimizer, device, ranks, join_gradients(network, ranks))
+    return TrainState(network, average, optimizer, device, ranks, join_gradients(network, ranks), updates)
 
 
 def save_state(path: Path, state: TrainState) -> None:
@@ -146,6 +167,8 @@ def save_state(path: Path, state: TrainState) -> None:
         "step": state.step,
         "samples": state.samples,
         "seconds": state.seconds,
+        "first_step": state.first_step,
+        "first_seconds": state.first_seconds,
         "best": state.best,
     }
     save_checkpoint(path, state.network, weights=state.averaged.state_dict(), training=training)
@@ -159,14 +182,6 @@ def set_train_mode(network: nn.Module, config: TrainConfig) -> None:
         for module in frozen.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
-
-
-def learning_rate(config: TrainConfig, progress: float) -> float:
-    """Returns the decoder's learning rate: a linear rise, then half a cosine down to a hundredth."""
-    if progress < config.warm_up_part:
-        return config.learning_rate * max(progress / config.warm_up_part, 0.01)
-    fall = (progress - config.warm_up_part) / (1.0 - config.warm_up_part)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fall)))
 
 
 def loss_terms(output: Any, batch: Sample, config: TrainConfig) -> dict[str, Tensor]:
@@ -188,8 +203,79 @@ def batch_length(batch: Sample) -> int:
     return len(next(iter(batch.values())))
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step that was taken, whose values the device may still be computing.
+
+    Attributes:
+        number: Of the step, from 1.
+        first_sample, samples: Number of its first sample, and how many it saw.
+        seconds: Time spent on this step and all before.
+        rate: Learning rate of the decoder.
+        names: Of the losses of `loss_terms`, and "gradient_norm" before clipping.
+        values: Theirs, as means over the ranks; on the device.
+        seed: Of the run.
+    """
+
+    number: int
+    first_sample: int
+    samples: int
+    seconds: float
+    rate: float
+    names: tuple[str, ...]
+    values: Tensor
+    seed: int
+
+
+def take_step(state: TrainState, batch: Sample, config: TrainConfig) -> Step:
+    """Takes one step of the optimiser on a batch, without waiting for the device.
+
+    Where the loss or a gradient is not finite, weights, moments and statistics stay as they are; `read_steps` says
+    so later.
+    """
+    progress = state.progress(config)
+    rate = learning_rate(config, progress)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate * group["rate"]
+    batch = {name: value.to(state.device, non_blocking=True) for name, value in batch.items()}
+    statistics = state.updates.statistics()
+    with torch.autocast(state.device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
+        output = state.call(*TASKS[config.task].inputs(batch))
+    terms = loss_terms(output, batch, config)
+    state.optimizer.zero_grad()
+    terms["loss"].backward()
+    norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.max_gradient_norm)
+    names = (*terms, "gradient_norm")
+    values = tensor_mean_over_ranks(torch.stack([*terms.values(), norm]).detach(), state.ranks)
+    state.updates.apply(values[0].isfinite() & values[-1].isfinite(), statistics)
+    seen = batch_length(batch) * state.ranks.count
+    step = Step(state.step + 1, state.samples, seen, state.seconds, rate, names, values, config.seed)
+    state.step, state.samples, state.last_progress = state.step + 1, state.samples + seen, progress
+    return step
+
+
+def read_steps(steps: Sequence[Step]) -> Iterator[tuple[Step, dict[str, float]]]:
+    """Yields steps with their values by name, once the device has computed all of them.
+
+    Raises:
+        DivergedError: A loss or a gradient was not finite; that step changed nothing.
+    """
+    if not steps:
+        return
+    for step, row in zip(steps, torch.stack([step.values for step in steps]).tolist(), strict=True):
+        values = dict(zip(step.names, row, strict=True))
+        if not math.isfinite(values["loss"]) or not math.isfinite(values["gradient_norm"]):
+            last = step.first_sample + step.samples - 1
+            raise DivergedError(
+                f"step {step.number}: loss is {values['loss']}, gradient norm {values['gradient_norm']}, on "
+                f"samples {step.first_sample} to {last} of seed {step.seed}; nothing was saved since the "
+                "last checkpoint; look at these samples, or lower --learning-rate and --resume"
+            )
+        yield step, values
+
+
 def train_step(state: TrainState, batch: Sample, config: TrainConfig) -> dict[str, float]:
-    """Takes one step of the optimiser on a batch.
+    """Takes one step of the optimiser on a batch, and waits for it.
 
     Returns:
         The losses of `loss_terms` as means over the ranks, and "gradient_norm" before clipping.
@@ -197,35 +283,22 @@ def train_step(state: TrainState, batch: Sample, config: TrainConfig) -> dict[st
     Raises:
         DivergedError: The loss or a gradient is not finite; the weights are as they were before the step.
     """
-    rate = learning_rate(config, state.progress(config))
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate * group["rate"]
-    batch = {name: value.to(state.device, non_blocking=True) for name, value in batch.items()}
-    with torch.autocast(state.device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
-        output = state.call(*TASKS[config.task].inputs(batch))
-    terms = loss_terms(output, batch, config)
-    state.optimizer.zero_grad()
-    terms["loss"].backward()
-    norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.max_gradient_norm)
-    reduced = mean_over_ranks(torch.stack([*terms.values(), norm]).detach(), state.device, state.ranks)
-    values = dict(zip([*terms, "gradient_norm"], reduced, strict=True))
-    seen = batch_length(batch) * state.ranks.count
-    if not math.isfinite(values["loss"]) or not math.isfinite(values["gradient_norm"]):
-        last = state.samples + seen - 1
-        raise DivergedError(
-            f"step {state.step + 1}: loss is {values['loss']}, gradient norm {values['gradient_norm']}, on "
-            f"samples {state.samples} to {last} of seed {config.seed}; nothing was saved since the "
-            "last checkpoint; look at these samples, or lower --learning-rate and --resume"
-        )
-    state.optimizer.step()
-    state.average.update_parameters(state.network)
-    state.step += 1
-    state.samples += seen
+    [(_, values)] = read_steps([take_step(state, batch, config)])
     return values
 
 
-def batches(sources: Sequence[Source], config: TrainConfig, state: TrainState, *, final: bool) -> Iterator[Sample]:
-    """Yields this rank's batches from the state's next sample on, at the first or the final size, without end."""
+def batches(
+    sources: Sequence[Source],
+    config: TrainConfig,
+    state: TrainState,
+    *,
+    final: bool,
+    given_up: Callable[[], bool] = lambda: False,
+) -> Iterator[Sample]:
+    """Yields this rank's batches from the state's next sample on, at the first or the final size.
+
+    They end only where `given_up` says so while a batch is waited for.
+    """
     height, width = (config.height, config.width) if final else (config.first_height, config.first_width)
     pixels = config.batch_size * config.first_height * config.first_width
     yield from load_batches(
@@ -235,4 +308,5 @@ def batches(sources: Sequence[Source], config: TrainConfig, state: TrainState, *
         workers=config.workers,
         ranks=state.ranks,
         pin_memory=state.device.type == "cuda",
+        given_up=given_up,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from recon3d_ros.bags.reader import BagError, BagReader
+from recon3d_ros.bags.bag_path import BagError
+from recon3d_ros.bags.reader import BagReader
 from recon3d_ros.bags.topics import CameraTopics, base_topic
 from recon3d_ros.core.encodings import decode_compressed
 from recon3d_ros.core.image_message import image_of

@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from recon3d_ros.bags.reader import BagError, BagReader
+from recon3d_ros.bags.bag_path import BagError
+from recon3d_ros.bags.reader import BagReader
 from recon3d_ros.core.encodings import Bytes, EncodingError, unpack_points
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"

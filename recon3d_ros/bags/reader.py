@@ -12,14 +12,9 @@ from typing import Any
 from rosbags.interfaces import Qos
 from rosbags.typesys import Stores, get_typestore
 
+from recon3d_ros.bags.bag_path import BagError, is_bag, storage_files
 from recon3d_ros.bags.files import SalvagedFile, WholeFile
 from recon3d_ros.bags.salvage import BagMessage
-
-STORAGE_SUFFIXES = (".mcap", ".db3")
-
-
-class BagError(ValueError):
-    """A recording that cannot be read, or does not hold what is asked for."""
 
 
 @dataclass(frozen=True)
@@ -147,19 +142,6 @@ class BagReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def is_bag(path: Path) -> bool:
-    """Returns whether the path looks like a rosbag, by its files' names."""
-    if path.is_dir():
-        return bool(storage_files(path)) or (path / "metadata.yaml").exists()
-    return path.suffix in (*STORAGE_SUFFIXES, ".bag")
-
-
-def storage_files(folder: Path) -> list[Path]:
-    """Returns the storage files of a bag's folder in the order of their numbers (drive_2 before drive_10)."""
-    files = [file for file in folder.iterdir() if file.suffix in STORAGE_SUFFIXES]
-    return sorted(files, key=lambda file: (len(file.name), file.name))
 
 
 def _extent(count: int, last_ns: int) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from recon3d_ros.bags.reader import BagError, BagReader
+from recon3d_ros.bags.bag_path import BagError
+from recon3d_ros.bags.reader import BagReader
 from recon3d_ros.core.lidar import LidarError, Pose, Trajectory, pose_matrix
 from recon3d_ros.core.stamps import stamp_ns_of
 from recon3d_ros.core.transforms import TransformError, TransformTree

@@ -14,7 +14,7 @@ from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLi
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from recon3d_ros.bags.reader import BagError
+from recon3d_ros.bags.bag_path import BagError
 from recon3d_ros.core.atomic_file import naming_errors
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}

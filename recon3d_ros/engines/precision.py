@@ -1,4 +1,4 @@
-"""A float32 model file in float16, bfloat16 or int8, without torch. The only engine file that needs onnx.
+"""A float32 model file in float16, bfloat16 or int8, without torch.
 
 Only the body is converted: what lies between the first and the last of the heavy nodes. What makes float of the
 image before them and metres of their answer after them spans decades, costs nothing, and stays in float32.

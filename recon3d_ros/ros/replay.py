@@ -22,7 +22,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import QosDurability, QosReliability
 from rosgraph_msgs.msg import Clock
 
-from recon3d_ros.bags.reader import BagError, BagReader, BagTopic
+from recon3d_ros.bags.bag_path import BagError
+from recon3d_ros.bags.reader import BagReader, BagTopic
 
 CLOCK_PERIOD = 0.01  # seconds; 100 Hz, as dense as the timers of a node usually are
 DEPTH = 10

@@ -16,9 +16,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from recon3d_ros.bags.bag_path import BagError
 from recon3d_ros.bags.cameras import COMPRESSED_IMAGE, decode, find_cameras
 from recon3d_ros.bags.lidar import Sweep, find_lidar, sweep_of
-from recon3d_ros.bags.reader import BagError, BagReader
+from recon3d_ros.bags.reader import BagReader
 from recon3d_ros.bags.transforms import EgoMotion, Transforms, read_ego_motion, read_transforms
 from recon3d_ros.core.calibration import Calibration
 from recon3d_ros.core.camera import CameraError, CameraModel

@@ -18,10 +18,11 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from recon3d_ros.core.atomic_file import open_atomically
-from training.render.frames import usable_camera
 from training.render.mesh import Array, Sort
-from training.render.raycast import Caster, Pinhole, cast_depth
+from training.render.pinhole import Pinhole
+from training.render.raycast import Caster, cast_depth
 from training.render.scene import StreetScene, make_scene
+from training.render.views import usable_camera
 
 LABELS = tuple(sort.name.lower() for sort in Sort)
 RANGE = (1.5, 50.0)  # metres

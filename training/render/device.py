@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 
 from training.render import pixels
+from training.render.cameras import Cameras, times, to_cameras
 from training.render.image import OPENNESS_REACH
 from training.render.noise import noise_atlas
-from training.render.raster import Cameras, Raster, rasterise
-from training.render.raycast import Pinhole
+from training.render.pinhole import Pinhole
+from training.render.raster import Raster, rasterise, rasterise_depth
 from training.render.road_surface import Street, street_of
 from training.render.scene import StreetScene
 from training.render.shading import Light, Skin, skin_of
@@ -51,18 +52,14 @@ class DeviceScene:
     shadow: ShadowMap | None
 
 
-def to_cameras(cameras: Sequence[Pinhole], device: torch.device) -> Cameras:
-    """Returns cameras of one size on a device."""
-    K = torch.from_numpy(np.stack([camera.K for camera in cameras])).to(device)
-    poses = torch.from_numpy(np.stack([camera.T_world_camera for camera in cameras])).to(device)
-    return Cameras(cameras[0].width, cameras[0].height, K, poses)
-
-
-def make_device_scene(scene: StreetScene, centre: np.ndarray, device: torch.device) -> DeviceScene:
+def make_device_scene(
+    scene: StreetScene, centre: np.ndarray, device: torch.device, *, shadow_size: int = 0
+) -> DeviceScene:
     """Returns a scene on a device.
 
     Args:
         centre: (3,) metres; shadows fall within SHADOW_RADIUS of it.
+        shadow_size: Texels of the shadow map along each side; 0 takes SHADOW_SIZE of the device.
     """
 
     def moved(values: Sequence[np.ndarray | float]) -> list[torch.Tensor | float]:
@@ -70,7 +67,8 @@ def make_device_scene(scene: StreetScene, centre: np.ndarray, device: torch.devi
 
     points = torch.from_numpy(np.ascontiguousarray(scene.mesh.points)).to(device)
     lighting = scene.lighting
-    shadow = _shadow_map(points, lighting.sun_direction, centre) if lighting.sun.any() else None
+    size = shadow_size or SHADOW_SIZE[device.type]
+    shadow = _shadow_map(points, lighting.sun_direction, centre, size) if lighting.sun.any() else None
     return DeviceScene(
         points,
         Skin(*moved(skin_of(scene.mesh))),
@@ -105,12 +103,15 @@ def render_batch(scene: DeviceScene, cameras: Cameras) -> tuple[torch.Tensor, to
 
 def _run(name: str, count: int, *args: object) -> None:
     """Runs a function of pixels.py on the device of its tensors."""
-    if any(isinstance(arg, torch.Tensor) and arg.is_cuda for arg in args):
+    on_gpu = next((arg for arg in args if isinstance(arg, torch.Tensor) and arg.is_cuda), None)
+    if on_gpu is not None:
         from numba import cuda
 
         from training.render.cuda_pixels import launch
 
-        launch(name, count, *(_unwrapped(arg, cuda.as_cuda_array) for arg in args))
+        # numba works on the GPU that is current for torch.
+        with torch.cuda.device(on_gpu.device):
+            launch(name, count, *(_unwrapped(arg, cuda.as_cuda_array) for arg in args))
     else:
         getattr(pixels, name)(*(_unwrapped(arg, torch.Tensor.numpy) for arg in args))
 
@@ -124,9 +125,8 @@ def _unwrapped(arg: object, view: Callable[[torch.Tensor], object]) -> object:
     return arg
 
 
-def _shadow_map(points: torch.Tensor, sun_direction: np.ndarray, centre: np.ndarray) -> ShadowMap:
+def _shadow_map(points: torch.Tensor, sun_direction: np.ndarray, centre: np.ndarray, size: int) -> ShadowMap:
     """Returns what a camera far off towards the sun sees around a centre."""
-    size = SHADOW_SIZE[points.device.type]
     forward = -np.asarray(sun_direction, np.float64)
     right = np.cross(forward, (0.0, 0.0, 1.0))
     right /= np.linalg.norm(right)
@@ -136,7 +136,7 @@ def _shadow_map(points: torch.Tensor, sun_direction: np.ndarray, centre: np.ndar
     focal = size / 2 * SUN_DISTANCE / SHADOW_RADIUS
     K = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1]])
     camera = to_cameras([Pinhole(size, size, K, pose)], points.device)
-    return ShadowMap(camera, rasterise(points, camera).depth[0])
+    return ShadowMap(camera, rasterise_depth(points, camera)[0])
 
 
 def _sunlit(scene: DeviceScene, points: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
@@ -147,7 +147,7 @@ def _sunlit(scene: DeviceScene, points: torch.Tensor, normals: torch.Tensor) -> 
     texel = 2 * SHADOW_RADIUS / camera.width
     # Along the normal by a texel: less, and surfaces shade themselves.
     lifted = points + normals * texel
-    seen = _project(camera.K[0].float(), torch.linalg.inv(camera.T_world_camera[0]).float(), lifted)
+    seen = _project(camera, 0, lifted)
     first = torch.floor(seen[:, :2])
     part = seen[:, :2] - first
     lit = torch.zeros(len(points), device=points.device)
@@ -160,10 +160,11 @@ def _sunlit(scene: DeviceScene, points: torch.Tensor, normals: torch.Tensor) -> 
     return lit
 
 
-def _project(K: torch.Tensor, from_world: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Returns u, v, z (..., 3) of world points (..., 3)."""
-    local = points @ from_world[:3, :3].T + from_world[:3, 3]
-    image = local @ K.T
+def _project(cameras: Cameras, c: int, points: torch.Tensor) -> torch.Tensor:
+    """Returns u, v, z (..., 3) of world points (..., 3) in camera c."""
+    from_world = cameras.T_camera_world[c].float()
+    local = times(from_world[:3, :3], points) + from_world[:3, 3]
+    image = times(cameras.K[c].float(), local)
     return torch.cat([image[..., :2] / image[..., 2:].clamp(min=1e-3), local[..., 2:]], dim=-1)
 
 
@@ -183,12 +184,11 @@ def _openness(cameras: Cameras, raster: Raster, points: torch.Tensor, normals: t
     flat = torch.sqrt((1 - height**2).clamp(min=0))
     ball = torch.stack([flat * torch.cos(angle), flat * torch.sin(angle), height], dim=-1)
     towards = F.normalize(upright + 0.99 * ball, dim=-1)
-    from_world = torch.linalg.inv(cameras.T_world_camera).float()
     blocked = torch.zeros(few.shape[:3], dtype=torch.bool, device=points.device)
     for share in (0.08, 0.25, 0.55, 0.9):
         step = few + towards * (share * OPENNESS_REACH)
         for c in range(C):
-            seen = _project(cameras.K[c].float(), from_world[c], step[c])
+            seen = _project(cameras, c, step[c])
             u, v = (seen[..., k].round().long().clamp(0, n - 1) for k, n in ((0, W), (1, H)))
             gap = seen[..., 2] - raster.depth[c, v, u]
             blocked[c] |= (gap > 0.02 + 0.01 * seen[..., 2]) & (gap < OPENNESS_REACH)

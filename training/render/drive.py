@@ -18,7 +18,8 @@ from training.render import vehicles
 from training.render.image import render
 from training.render.mesh import Mesh, merge, place
 from training.render.photo import develop, exposure_key
-from training.render.raycast import Caster, Pinhole, cast_depth
+from training.render.pinhole import Pinhole
+from training.render.raycast import Caster, cast_depth
 from training.render.scene import StreetScene, make_scene
 from training.render.views import optical_pose
 

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from training.render.device import make_device_scene, render_batch, to_cameras
+from training.render.cameras import to_cameras
+from training.render.device import make_device_scene, render_batch
 from training.render.image import render
 from training.render.mesh import Array
 from training.render.photo import develop, random_camera_settings
-from training.render.raster import rasterise
-from training.render.raycast import Caster, Pinhole, cast_depth
+from training.render.pinhole import Pinhole
+from training.render.raster import rasterise_depth
+from training.render.raycast import Caster, cast_depth
 from training.render.scene import StreetScene, make_scene
 from training.render.stock import NO_FOLDERS, Folders
-from training.render.views import random_camera
+from training.render.traffic import VIEWED
+from training.render.views import usable_camera, usable_cameras
 
-# A view is judged by every eighth pixel before it is rendered.
-GLANCE = 8
 CAMERAS_AT_ONCE = 10
 
 
@@ -40,7 +41,7 @@ class RenderedFrame:
 
 
 class OpenScene:
-    """A scene ready to be photographed; frame k depends on (seed, k) alone."""
+    """A scene ready to be photographed by rays (Embree); frame k depends on (seed, k) alone."""
 
     def __init__(self, seed: int, *, width: int, height: int, folders: Folders = NO_FOLDERS) -> None:
         self._seed, self._width, self._height = seed, width, height
@@ -56,43 +57,70 @@ class OpenScene:
         radiance, depth = render(self._caster, camera, self._scene.section, self._scene.lighting, rng)
         return _photograph(self._scene, camera, radiance, depth, rng)
 
+    def frames(self, views: Sequence[int]) -> list[RenderedFrame]:
+        """Returns some frames of the scene, by their numbers."""
+        return [self.frame(k) for k in views]
+
+
+class RasterScene:
+    """A scene drawn by the rasteriser on a device: the views of OpenScene, as many as asked for in few calls.
+
+    Frame k depends on (seed, k) and the kind of device alone, to the last bit, whatever else is asked for with it.
+    """
+
+    def __init__(
+        self, seed: int, *, width: int, height: int, device: torch.device, folders: Folders = NO_FOLDERS
+    ) -> None:
+        self._seed, self._width, self._height, self._device = seed, width, height, device
+        self._scene = make_scene(seed, folders=folders)
+        # Cameras stand within 50 m of the middle of the stretch that is viewed.
+        centre, _ = self._scene.path.at(sum(VIEWED) / 2, 0.0)
+        self._on_device = make_device_scene(self._scene, centre, device)
+
+    def frames(self, views: Sequence[int]) -> list[RenderedFrame]:
+        """Returns some frames of the scene, by their numbers."""
+        rngs = [np.random.default_rng([self._seed, k]) for k in views]
+        cameras = usable_cameras(self._scene, self._glances, rngs, width=self._width, height=self._height)
+        frames = []
+        for first in range(0, len(cameras), CAMERAS_AT_ONCE):
+            some = slice(first, first + CAMERAS_AT_ONCE)
+            images, depths = render_batch(self._on_device, to_cameras(cameras[some], self._device))
+            drawn = zip(cameras[some], images.cpu().numpy(), depths.cpu().numpy(), rngs[some], strict=True)
+            frames += [_photograph(self._scene, *one) for one in drawn]
+        return frames
+
+    def _glances(self, cameras: Sequence[Pinhole]) -> Sequence[Array]:
+        """Returns the depth (C, H, W) of small views."""
+        depth: Array = rasterise_depth(self._on_device.points, to_cameras(cameras, self._device)).cpu().numpy()
+        return depth
+
+
+def open_scene(
+    seed: int, *, width: int, height: int, renderer: str = "embree", folders: Folders = NO_FOLDERS
+) -> OpenScene | RasterScene:
+    """Returns a scene ready to be photographed.
+
+    Args:
+        renderer: "embree" casts rays on the CPU; "cpu", "cuda" and "cuda:N" draw triangles there. The views are
+            the same; their shadows and soft light differ a little.
+    """
+    if renderer == "embree":
+        return OpenScene(seed, width=width, height=height, folders=folders)
+    return RasterScene(seed, width=width, height=height, device=torch.device(renderer), folders=folders)
+
 
 def scene_frames(
-    seed: int, count: int, *, width: int, height: int, folders: Folders = NO_FOLDERS, device: str = "cpu"
+    seed: int, count: int, *, width: int, height: int, renderer: str = "embree", folders: Folders = NO_FOLDERS
 ) -> Iterator[RenderedFrame]:
     """Yields frames 0 to count - 1 of one scene.
 
     Args:
-        device: "cpu" casts rays (Embree); another torch device draws many cameras at once there. The views are the
-            same; their shadows and soft light differ a little.
+        renderer: As of `open_scene`.
     """
-    if device == "cpu":
-        scene = OpenScene(seed, width=width, height=height, folders=folders)
-        yield from (scene.frame(k) for k in range(count))
-    else:
-        yield from device_frames(seed, count, torch.device(device), width=width, height=height, folders=folders)
-
-
-def device_frames(
-    seed: int, count: int, device: torch.device, *, width: int, height: int, folders: Folders = NO_FOLDERS
-) -> Iterator[RenderedFrame]:
-    """Yields frames 0 to count - 1 of one scene, rendered by the rasteriser on a device."""
-    scene = make_scene(seed, folders=folders)
-    points = torch.from_numpy(scene.mesh.points).to(device)
-
-    def glance(camera: Pinhole) -> Array:
-        depth: Array = rasterise(points, to_cameras([camera], device)).depth[0].cpu().numpy()
-        return depth
-
-    rngs = [np.random.default_rng([seed, k]) for k in range(count)]
-    cameras = [usable_camera(scene, glance, rng, width=width, height=height) for rng in rngs]
-    centre = np.mean([camera.T_world_camera[:3, 3] for camera in cameras], axis=0)
-    device_scene = make_device_scene(scene, centre, device)
-    for first in range(0, count, CAMERAS_AT_ONCE):
-        some = slice(first, first + CAMERAS_AT_ONCE)
-        radiance, depth = (a.cpu().numpy() for a in render_batch(device_scene, to_cameras(cameras[some], device)))
-        for one in zip(cameras[some], radiance, depth, rngs[some], strict=True):
-            yield _photograph(scene, *one)
+    scene = open_scene(seed, width=width, height=height, renderer=renderer, folders=folders)
+    at_once = 1 if renderer == "embree" else CAMERAS_AT_ONCE
+    for first in range(0, count, at_once):
+        yield from scene.frames(range(first, min(first + at_once, count)))
 
 
 def _photograph(
@@ -101,38 +129,3 @@ def _photograph(
     """Returns the frame of a rendered view, taken by a camera of random settings."""
     settings = random_camera_settings(rng, wet=scene.lighting.wet > 0)
     return RenderedFrame(develop(radiance, rng, camera=settings), depth, camera.K)
-
-
-def usable_camera(
-    scene: StreetScene,
-    depth_of: Callable[[Pinhole], Array],
-    rng: np.random.Generator,
-    *,
-    width: int,
-    height: int,
-) -> Pinhole:
-    """Returns a random camera whose view is one that a vehicle could have; the last drawn if none of 12 is.
-
-    Args:
-        depth_of: renders the depth (H, W) of a camera.
-    """
-    for _ in range(12):
-        camera = random_camera(scene, rng, width=width, height=height)
-        shrink = np.diag([1 / GLANCE, 1 / GLANCE, 1.0])
-        glance = Pinhole(width // GLANCE, height // GLANCE, shrink @ camera.K, camera.T_world_camera)
-        if is_usable(depth_of(glance)):
-            break
-    return camera
-
-
-def is_usable(depth: Array) -> bool:
-    """Returns whether a view (H, W) in metres is neither inside a thing nor right before it, nor mostly sky.
-
-    Of the random views 94 % are; 1 % of these have an upper half mostly filled by something nearer than 10 m.
-    """
-    return bool(
-        np.quantile(depth, 0.02) > 1.0
-        and np.mean(depth < 3.0) <= 0.35
-        and np.median(depth[len(depth) // 2 :]) < 40
-        and np.isinf(depth).mean() < 0.45
-    )

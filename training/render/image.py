@@ -13,8 +13,9 @@ from training.render.compiled import compiled
 from training.render.lighting import Lighting
 from training.render.mesh import Array
 from training.render.noise import noise_atlas
+from training.render.pinhole import Pinhole
 from training.render.pixels import locate, shade
-from training.render.raycast import Caster, Pinhole
+from training.render.raycast import Caster
 from training.render.road import CrossSection
 from training.render.road_surface import Street, street_of
 from training.render.shading import Light

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import cv2
@@ -13,7 +13,8 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from recon3d_ros.core.camera import CameraModel
 from training.datasets import Frame
 from training.datasets.samples import augmented_sample
-from training.render.frames import OpenScene
+from training.render.frames import OpenScene, RasterScene, open_scene
+from training.render.renderers import check_renderer
 from training.render.stock import NO_FOLDERS, Folders
 
 # Live scenes are numbered from here on: shards take numbers below 10**13, drives 10**15 and above.
@@ -24,24 +25,50 @@ GROUP = SCENES_A_GROUP * FRAMES_A_SCENE
 
 
 class LiveFrames:
-    """An endless sequence of frames: frame i depends on (seed, i) alone.
+    """An endless sequence of frames: frame i depends on (seed, i) and the renderer alone.
 
     Frames come in groups of 80, four scenes shuffled. A process keeps the scenes of its latest group (about
     0.5 GB), so going up in number costs one scene every 20 frames, and jumping about costs a scene a frame.
+
+    Args:
+        width, height: pixels.
+        seed: of the scenes.
+        folders: the user's own meshes and pictures, if any.
+        renderer: see training.render.renderers. Every one shows the same views of the same scenes.
+
+    Raises:
+        ValueError: the renderer cannot work here.
     """
 
-    def __init__(self, *, width: int, height: int, seed: int, folders: Folders = NO_FOLDERS) -> None:
+    def __init__(
+        self, *, width: int, height: int, seed: int, folders: Folders = NO_FOLDERS, renderer: str = "embree"
+    ) -> None:
+        check_renderer(renderer)
+        self.renderer = renderer
         self._width, self._height, self._seed, self._folders = width, height, seed, folders
         self._open = lru_cache(maxsize=SCENES_A_GROUP)(self._open_scene)
 
     def __getitem__(self, number: int) -> Frame:
         """Returns frame `number` >= 0."""
+        return self.__getitems__([number])[0]
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Frame]:
+        """Returns frames by their numbers; those of one scene are drawn together."""
+        places = [self._place(number) for number in numbers]
+        frames: dict[tuple[int, int], Frame] = {}
+        for scene in dict.fromkeys(scene for scene, _ in places):
+            views = [view for of, view in places if of == scene]
+            for view, frame in zip(views, self._open(scene).frames(views), strict=True):
+                camera = CameraModel.from_calibration(width=self._width, height=self._height, K=frame.K)
+                frames[scene, view] = Frame(frame.image, frame.depth, camera)
+        return [frames[place] for place in places]
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Returns the scene and the view of a frame."""
         group, position = divmod(number, GROUP)
         order = np.random.default_rng((self._seed, group)).permutation(GROUP)
         scene, view = divmod(int(order[position]), FRAMES_A_SCENE)
-        frame = self._open(group * SCENES_A_GROUP + scene).frame(view)
-        camera = CameraModel.from_calibration(width=self._width, height=self._height, K=frame.K)
-        return Frame(frame.image, frame.depth, camera)
+        return group * SCENES_A_GROUP + scene, view
 
     def __getstate__(self) -> dict[str, object]:
         """Leaves out the open scenes, which do not travel to worker processes."""
@@ -51,24 +78,57 @@ class LiveFrames:
         self.__dict__.update(state)
         self._open = lru_cache(maxsize=SCENES_A_GROUP)(self._open_scene)
 
-    def _open_scene(self, number: int) -> OpenScene:
+    def _open_scene(self, number: int) -> OpenScene | RasterScene:
         cv2.setNumThreads(1)
-        seed = FIRST_SCENE + self._seed * 10**8 + number
-        return OpenScene(seed, width=self._width, height=self._height, folders=self._folders)
+        return open_scene(
+            FIRST_SCENE + self._seed * 10**8 + number,
+            width=self._width,
+            height=self._height,
+            renderer=self.renderer,
+            folders=self._folders,
+        )
 
 
 class LiveSamples(Dataset[dict[str, torch.Tensor]]):
-    """Augmented samples of live frames, numbered as in training.datasets.TrainingSamples."""
+    """Augmented samples of live frames, numbered as in training.datasets.TrainingSamples.
 
-    def __init__(self, *, width: int, height: int, seed: int, folders: Folders = NO_FOLDERS) -> None:
+    Args:
+        width, height: pixels of a sample.
+        seed, folders, renderer: of LiveFrames; cuda is torch's current GPU in the process that calls this.
+
+    Raises:
+        ValueError: the renderer cannot work here.
+    """
+
+    def __init__(
+        self, *, width: int, height: int, seed: int, folders: Folders = NO_FOLDERS, renderer: str = "embree"
+    ) -> None:
+        check_renderer(renderer)
+        if renderer == "cuda":
+            # A loading process, which torch starts with GPU 0, draws on the GPU of the process that trains.
+            renderer = f"cuda:{torch.cuda.current_device()}"
         self._width, self._height, self._seed = width, height, seed
         # Rendered larger than needed, as shards are, so that crops do not magnify.
-        self._frames = LiveFrames(width=max(width, 640), height=max(height, 192), seed=seed, folders=folders)
+        self._frames = LiveFrames(
+            width=max(width, 640), height=max(height, 192), seed=seed, folders=folders, renderer=renderer
+        )
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether samples are made on a GPU: then loading processes are spawned, since CUDA survives no fork."""
+        return self._frames.renderer.startswith("cuda")
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
         """Returns sample `number`: see training.datasets.samples.augmented_sample."""
-        rng = np.random.default_rng((self._seed, number))
-        return augmented_sample(self._frames[number], width=self._width, height=self._height, rng=rng)
+        return self.__getitems__([number])[0]
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, torch.Tensor]]:
+        """Returns samples by their numbers; frames of one scene are drawn together."""
+        rngs = (np.random.default_rng((self._seed, number)) for number in numbers)
+        return [
+            augmented_sample(frame, width=self._width, height=self._height, rng=rng)
+            for frame, rng in zip(self._frames.__getitems__(numbers), rngs, strict=True)
+        ]
 
 
 class LiveStream(IterableDataset[Frame]):

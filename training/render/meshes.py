@@ -10,13 +10,16 @@ import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import trimesh
 
 from training.render.cars import wheels
 from training.render.mesh import Array, Material, Mesh, from_triangles, merge, place
+
+if TYPE_CHECKING:
+    import trimesh
 
 logger = logging.getLogger(__name__)
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
@@ -63,6 +66,8 @@ def load_mesh(path: Path, sort: str) -> Mesh:
     Args:
         sort: vehicles, people or objects, which says how large it may be.
     """
+    import trimesh  # here, as below: rendering without a user's meshes does not need it
+
     try:
         scene = trimesh.load_scene(path)
         bodies = [g for g in scene.dump() if isinstance(g, trimesh.Trimesh) and len(g.faces)]
@@ -85,6 +90,8 @@ def load_mesh(path: Path, sort: str) -> Mesh:
 
 def _converted(body: trimesh.Trimesh, share: float, material: Material) -> Mesh:
     """Returns one body with the colour of each face, thinned out to a share of its triangles."""
+    import trimesh
+
     colour = _face_colours(body)
     # Without its texture the vertices on both sides of a texture's seam become one.
     body = trimesh.Trimesh(body.vertices, body.faces, process=False)
@@ -113,8 +120,10 @@ def _normals(body: trimesh.Trimesh) -> Array:
 
 def _face_colours(body: trimesh.Trimesh) -> Array:
     """Returns the linear albedo (T, 3) of each face, read from its texture, material or colours."""
+    from trimesh.visual import TextureVisuals
+
     visual = body.visual
-    if isinstance(visual, trimesh.visual.TextureVisuals):
+    if isinstance(visual, TextureVisuals):
         paint = visual.material
         image = getattr(paint, "baseColorTexture", None) or getattr(paint, "image", None)
         if image is None or visual.uv is None:

@@ -1,47 +1,31 @@
-"""Rays through the pixels of a pinhole camera, and what they hit."""
+"""Rays cast at a mesh by Embree, and what they hit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
 
 from training.render.mesh import Array, Mesh
+from training.render.pinhole import Pinhole
 from training.render.shading import skin_of
 
 
-@dataclass(frozen=True)
-class Pinhole:
-    """A camera without distortion and where it is.
+class Caster:
+    """A mesh ready for rays.
 
-    Attributes:
-        width, height: pixels.
-        K: (3, 3) float64; pixel centres are integers.
-        T_world_camera: (4, 4) float64; the camera's optical frame is x right, y down, z forward.
+    Raises:
+        ImportError: embreex is not installed.
     """
 
-    width: int
-    height: int
-    K: np.ndarray
-    T_world_camera: np.ndarray
-
-    def rays(self, u: Array, v: Array) -> Array:
-        """Returns world directions (N, 3) through pixels; a step of one along them is one metre of depth."""
-        to_world = (self.T_world_camera[:3, :3] @ np.linalg.inv(self.K)).astype(np.float32)
-        return np.stack([u, v, np.ones_like(u)], axis=1) @ to_world.T
-
-    def pixels(self) -> tuple[Array, Array]:
-        """Returns the coordinates u, v (H * W,) of all pixel centres."""
-        v, u = np.mgrid[: self.height, : self.width].astype(np.float32)
-        return u.ravel(), v.ravel()
-
-
-class Caster:
-    """A mesh ready for rays."""
-
     def __init__(self, mesh: Mesh) -> None:
+        # Here: the rasteriser renders the same scenes where Embree has no wheel.
+        try:
+            from embreex.mesh_construction import TriangleMesh
+            from embreex.rtcore_scene import EmbreeScene
+        except ImportError as error:
+            raise ImportError(
+                f"rays are cast by embreex, which cannot be imported ({error}); pip install -r "
+                "requirements/training.txt, or render with the rasteriser (renderer 'cpu' or 'cuda')"
+            ) from error
         self.skin = skin_of(mesh)
         self._scene = EmbreeScene()
         TriangleMesh(self._scene, np.ascontiguousarray(mesh.points))

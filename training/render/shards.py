@@ -15,10 +15,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from numba import cuda
 
 from training.render.frames import scene_frames
+from training.render.renderers import RENDERERS, check_renderer
 from training.render.stock import NO_FOLDERS, Folders, make_stock
 from training.render.workers import map_in_workers
 
@@ -40,7 +39,7 @@ class ShardPlan:
         seed: shards of another seed share no scene with these.
         frames_a_shard: frames in each shard.
         folders: the user's own meshes and pictures, if any.
-        device: "cpu" casts rays with Embree, "cuda" rasterises on a GPU.
+        renderer: embree, cpu or cuda; see training.render.frames.open_scene.
     """
 
     out: Path
@@ -49,7 +48,7 @@ class ShardPlan:
     seed: int
     frames_a_shard: int = FRAMES_A_SHARD
     folders: Folders = NO_FOLDERS
-    device: str = "cpu"
+    renderer: str = "embree"
 
 
 def write_shard(plan: ShardPlan, index: int) -> float:
@@ -65,7 +64,7 @@ def write_shard(plan: ShardPlan, index: int) -> float:
     for first in range(0, n, FRAMES_A_SCENE):
         seed = (plan.seed * 100_000 + index) * 1_000 + first // FRAMES_A_SCENE
         count = min(FRAMES_A_SCENE, n - first)
-        frames = scene_frames(seed, count, width=W, height=H, folders=plan.folders, device=plan.device)
+        frames = scene_frames(seed, count, width=W, height=H, folders=plan.folders, renderer=plan.renderer)
         for k, frame in enumerate(frames, first):
             images[k], depths[k], K[k] = frame.image, frame.depth, frame.K
     temporary = plan.out / f".shard_{index:05d}.{os.getpid()}"
@@ -103,11 +102,10 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             parser.error(f"--{name} {getattr(args, name)}: give {SMALLEST_SIDE} or more")
     if not 0 <= args.seed < SEEDS:
         parser.error(f"--seed {args.seed}: give 0 to {SEEDS - 1}")
-    if args.device == "cuda" and not (torch.cuda.is_available() and cuda.is_available()):
-        parser.error(
-            f"--device cuda: torch finds a GPU: {torch.cuda.is_available()}, numba: {cuda.is_available()}; "
-            "both must (pip install 'numba-cuda[cu13]'), or leave it out to render on the CPU"
-        )
+    try:
+        check_renderer(args.renderer)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def main() -> None:
@@ -124,7 +122,12 @@ def main() -> None:
     parser.add_argument("--frames-a-shard", type=int, default=FRAMES_A_SHARD)
     parser.add_argument("--meshes", type=Path, help="folder with vehicles/, people/, objects/ of .glb, .obj, ...")
     parser.add_argument("--textures", type=Path, help="folder of pictures for lorries, billboards and walls")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda needs a GPU and numba-cuda")
+    parser.add_argument(
+        "--renderer",
+        choices=RENDERERS,
+        default="embree",
+        help="rays, or triangles on the CPU or a GPU; default: %(default)s",
+    )
     args = parser.parse_args()
     _check(parser, args)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -133,7 +136,7 @@ def main() -> None:
         make_stock(0, folders)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    plan = ShardPlan(args.out, args.width, args.height, args.seed, args.frames_a_shard, folders, args.device)
+    plan = ShardPlan(args.out, args.width, args.height, args.seed, args.frames_a_shard, folders, args.renderer)
     shards = -(-args.frames // args.frames_a_shard)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

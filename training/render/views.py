@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from training.render.footprints import overlapping
 from training.render.mesh import Array
-from training.render.raycast import Pinhole
+from training.render.pinhole import Pinhole
 from training.render.scene import StreetScene
 from training.render.traffic import VIEWED
 
+# A view is judged by every eighth pixel before it is rendered.
+GLANCE = 8
 MAX_PITCH, MAX_ROLL = np.radians(6.0), np.radians(3.0)
 # Yaw of the six cameras of a ring around one vehicle, to the left, and their place on it: metres forward of
 # the camera behind the windscreen and to the left.
@@ -96,3 +100,65 @@ def random_camera(scene: StreetScene, rng: np.random.Generator, *, width: int, h
     roll = np.clip(rng.normal(0, 0.012), -MAX_ROLL, MAX_ROLL) - np.arctan(slope) * np.sin(yaw)
     pose = optical_pose(position, heading + yaw, tilt + pitch, roll)
     return Pinhole(width, height, random_intrinsics(rng, width=width, height=height), pose)
+
+
+def usable_camera(
+    scene: StreetScene,
+    depth_of: Callable[[Pinhole], Array],
+    rng: np.random.Generator,
+    *,
+    width: int,
+    height: int,
+) -> Pinhole:
+    """Returns a random camera whose view is one that a vehicle could have; the last drawn if none of 12 is.
+
+    Args:
+        depth_of: renders the depth (H, W) of a camera.
+    """
+
+    def depths_of(cameras: Sequence[Pinhole]) -> list[Array]:
+        return [depth_of(camera) for camera in cameras]
+
+    return usable_cameras(scene, depths_of, [rng], width=width, height=height)[0]
+
+
+def usable_cameras(
+    scene: StreetScene,
+    depths_of: Callable[[Sequence[Pinhole]], Sequence[Array]],
+    rngs: Sequence[np.random.Generator],
+    *,
+    width: int,
+    height: int,
+) -> list[Pinhole]:
+    """Returns a camera as `usable_camera` does for each generator; their views are judged together.
+
+    Args:
+        depths_of: renders the depth (H, W) of each camera.
+    """
+    shrink = np.diag([1 / GLANCE, 1 / GLANCE, 1.0])
+    found: dict[int, Pinhole] = {}
+    waiting = list(range(len(rngs)))
+    for _ in range(12):
+        drawn = {k: random_camera(scene, rngs[k], width=width, height=height) for k in waiting}
+        found |= drawn
+        glances = [
+            Pinhole(width // GLANCE, height // GLANCE, shrink @ camera.K, camera.T_world_camera)
+            for camera in drawn.values()
+        ]
+        waiting = [k for k, depth in zip(waiting, depths_of(glances), strict=True) if not is_usable(depth)]
+        if not waiting:
+            break
+    return [found[k] for k in range(len(rngs))]
+
+
+def is_usable(depth: Array) -> bool:
+    """Returns whether a view (H, W) in metres is neither inside a thing nor right before it, nor mostly sky.
+
+    Of the random views 94 % are; 1 % of these have an upper half mostly filled by something nearer than 10 m.
+    """
+    return bool(
+        np.quantile(depth, 0.02) > 1.0
+        and np.mean(depth < 3.0) <= 0.35
+        and np.median(depth[len(depth) // 2 :]) < 40
+        and np.isinf(depth).mean() < 0.45
+    )

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import trimesh
 
 from training.datasets.files import DatasetError
 
@@ -44,6 +43,8 @@ def load_surface(path: Path) -> ShapeSurface:
     Raises:
         DatasetError: The file cannot be read, has no area, or coordinates that are not finite.
     """
+    import trimesh  # here: clouds are sampled without it
+
     try:
         # The shape alone: no materials, whose files are often missing, and corners in the file's own order.
         mesh = trimesh.load_mesh(path, process=False, skip_materials=True)

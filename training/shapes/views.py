@@ -24,8 +24,9 @@ from training.render.image import render
 from training.render.lighting import Lighting
 from training.render.mesh import Array, Material, from_triangles
 from training.render.photo import develop
+from training.render.pinhole import Pinhole
 from training.render.plans import random_section
-from training.render.raycast import Caster, Pinhole
+from training.render.raycast import Caster
 from training.render.views import optical_pose
 from training.shapes.catalogue import Shape, open_shapes
 from training.shapes.surface import ShapeSurface, load_surface
