@@ -81,7 +81,6 @@ def play(
         "static_transforms": "; ".join(transform_text(BASE_FRAME, frame_of(c), c.T_base_camera) for c in cameras),
         "cloud_stride": 2,
         "edge_threshold": 0.15,
-        "crop_position": 0.8,  # the road from 8 m on, rather than the roofs
         "diagnostics_period": 0.2,
     }
     clouds: list[PointCloud2] = []

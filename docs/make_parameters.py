@@ -28,7 +28,7 @@ def rows() -> list[str]:
         text = str(default).lower() if isinstance(default, bool) else str(default)
         allowed = ", ".join(about["choices"])
         if about["minimum"] is not None:
-            allowed = f"{about['minimum']:g} to {about['maximum']:g}"
+            allowed = f"{about['minimum']:.10g} to {about['maximum']:.10g}"
         live, own = ("yes" if about[key] else "" for key in ("live", "per_camera"))
         cells = (f"`{item.name}`", f"`{text}`" if text else "empty", allowed, about["description"], live, own)
         table.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -15,6 +15,7 @@ from recon3d_ros.core.self_test import SelfTest, self_test_metadata
 
 CHANNELS = 8
 HEIGHT, WIDTH = 32, 48
+FREE_SIZE = (32, 64)  # the default (height, width) of the model whose size is free
 _rng = np.random.default_rng(3)
 MIX = _rng.normal(0, 0.4, (CHANNELS, 3)).astype(np.float32)
 BIAS = _rng.normal(0, 0.2, CHANNELS).astype(np.float32)
@@ -28,8 +29,19 @@ def expected_depth(images: npt.NDArray[np.uint8], focals: npt.NDArray[np.float32
     return ((hidden @ ANSWER + 1) * focals[:, None, None] / 50).astype(np.float32)
 
 
-def write_conv_model(path: Path, *, has_images: bool = False, weight: float = 1.0) -> Path:
-    """Writes the model; `has_images` gives it self-test images, `weight` multiplies its first weights."""
+def write_conv_model(
+    path: Path, *, has_images: bool = False, weight: float = 1.0, has_free_size: bool = False
+) -> Path:
+    """Writes the model.
+
+    Args:
+        path: of the file.
+        has_images: gives it self-test images.
+        weight: multiplies its first weights.
+        has_free_size: makes it take any height and width, 64x32 by default.
+    """
+    height, width = FREE_SIZE if has_free_size else (HEIGHT, WIDTH)
+    sides = ["h", "w"] if has_free_size else [height, width]
     constants = {
         "full": np.float32(255),
         "mix": (MIX * weight)[:, :, None, None],
@@ -57,23 +69,28 @@ def write_conv_model(path: Path, *, has_images: bool = False, weight: float = 1.
         nodes,
         "conv",
         [
-            helper.make_tensor_value_info("image", TensorProto.UINT8, ["B", HEIGHT, WIDTH, 3]),
+            helper.make_tensor_value_info("image", TensorProto.UINT8, ["B", *sides, 3]),
             helper.make_tensor_value_info("focal", TensorProto.FLOAT, ["B"]),
         ],
-        [helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["B", HEIGHT, WIDTH])],
+        [helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["B", *sides])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     metadata = {**METADATA, "name": "conv", "sha256": hashlib.sha256(graph.SerializeToString()).hexdigest()}
+    if has_free_size:
+        metadata["size"] = f"{width}x{height}"
     if has_images:
-        metadata.update(self_test_metadata(SelfTest(*batch(4), "a random number generator")))
+        test = SelfTest(*batch(4, height=height, width=width), "a random number generator")
+        metadata.update(self_test_metadata(test))
     helper.set_model_props(model, metadata)
     onnx.save(model, path)
     return path
 
 
-def batch(B: int, seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Returns B images of the model's size, and as many focal lengths."""
+def batch(
+    B: int, seed: int = 0, *, height: int = HEIGHT, width: int = WIDTH
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Returns B images, of the model's size by default, and as many focal lengths."""
     rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (B, HEIGHT, WIDTH, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (B, height, width, 3), dtype=np.uint8)
     return images, rng.uniform(100, 900, B).astype(np.float32)

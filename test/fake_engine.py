@@ -17,6 +17,7 @@ class FakeEngine:
     Args:
         answer: (images, focals) to a Prediction.
         height, width: of its input, pixels.
+        has_free_size: whether it takes any other size too.
         max_depth: metres from which on nothing is in range.
     """
 
@@ -26,6 +27,7 @@ class FakeEngine:
         *,
         height: int = 24,
         width: int = 40,
+        has_free_size: bool = False,
         max_depth: float = 100.0,
     ) -> None:
         self._answer = answer
@@ -44,6 +46,7 @@ class FakeEngine:
             width=width,
             inputs={},
             outputs={},
+            has_free_size=has_free_size,
         )
 
     def infer(self, images: npt.NDArray[np.uint8], focals: npt.NDArray[np.float32]) -> Prediction:

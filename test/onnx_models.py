@@ -44,11 +44,13 @@ def write_model(
     *,
     height: int = 32,
     width: int = 64,
+    has_free_size: bool = False,
     metadata: dict[str, str | None] | None = None,
     has_confidence: bool = False,
     image_name: str = "image",
     image_dtype: int = TensorProto.UINT8,
     image_shape: Sequence[int | str] | None = None,
+    depth_shape: Sequence[int | str] | None = None,
     depth_dtype: int = TensorProto.FLOAT,
     first_operator: str = "Cast",
     graph_batch: int = -1,
@@ -58,19 +60,21 @@ def write_model(
     Args:
         path: of the file.
         height, width: of the network's input, pixels.
+        has_free_size: whether they are only the default size of a graph that takes any.
         metadata: values that replace those of METADATA or the sha256; None removes one.
         has_confidence: whether there is a second output: the green channel from 0 to 1.
         image_name, image_dtype, image_shape: of the first input.
-        depth_dtype: of the first output.
+        depth_shape, depth_dtype: of the first output.
         graph_batch: the one batch size that the graph can really run; -1 for any.
         first_operator: what the first node calls itself; any other name makes a graph that nothing can run.
     """
-    shape = ["B", height, width, 3] if image_shape is None else list(image_shape)
+    sides: list[int | str] = ["h", "w"] if has_free_size else [height, width]
+    shape = ["B", *sides, 3] if image_shape is None else list(image_shape)
     inputs = [
         helper.make_tensor_value_info(image_name, image_dtype, shape),
         helper.make_tensor_value_info("focal", TensorProto.FLOAT, ["B"]),
     ]
-    outputs = [helper.make_tensor_value_info("depth", depth_dtype, ["B", height, width])]
+    outputs = [helper.make_tensor_value_info("depth", depth_dtype, list(depth_shape or ["B", *sides]))]
     constants = {
         "metres_per_grey": np.float32(METRES_PER_GREY),
         "metres_per_focal": np.float32(METRES_PER_FOCAL_PX),
@@ -86,7 +90,7 @@ def write_model(
         helper.make_node("Cast", ["sum"], ["depth"], to=depth_dtype),
     ]
     if has_confidence:
-        outputs.append(helper.make_tensor_value_info("confidence", TensorProto.FLOAT, ["B", height, width]))
+        outputs.append(helper.make_tensor_value_info("confidence", TensorProto.FLOAT, ["B", *sides]))
         constants["green"] = np.array(1, dtype=np.int64)
         constants["full_scale"] = np.float32(255)
         nodes.append(helper.make_node("Gather", ["colour", "green"], ["green_value"], axis=3))
@@ -96,7 +100,8 @@ def write_model(
     # ONNX Runtime refuses files newer than itself, so the versions stay behind what onnx writes by default.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     sha256 = hashlib.sha256(model.graph.SerializeToString()).hexdigest()
-    values = {**METADATA, "sha256": sha256, **(metadata or {})}
+    size = {"size": f"{width}x{height}"} if has_free_size else {}
+    values = {**METADATA, "sha256": sha256, **size, **(metadata or {})}
     helper.set_model_props(model, {key: value for key, value in values.items() if value is not None})
     onnx.save(model, str(path))
     return Path(path)

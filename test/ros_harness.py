@@ -64,5 +64,8 @@ class RosHarness:
         self._executor.shutdown()
         self._thread.join()
         self.node.destroy_node()
+        # destroy_node leaves the lifecycle's services in the graph until the node is collected. While one of them
+        # is half gone, a later test's client takes no service of that name for available.
+        self.node._state_machine.destroy_when_not_in_use()
         self.tester.destroy_node()
         rclpy.try_shutdown(context=self.context)

@@ -93,7 +93,7 @@ def test_a_node_takes_the_file_with_every_example_uncommented(node_with_every_ex
 
 def test_a_cameras_own_examples_are_taken(node_with_every_example: dict[str, Any]) -> None:
     of_front = {name.removeprefix("front."): value for name, value in parameters_in_file(uncomment=True).items()}
-    expected = {name: of_front[name] for name in ("image_topic", "crop_position", "scale_mode", "ego_mask")}
+    expected = {name: of_front[name] for name in ("image_topic", "network_pixels", "scale_mode", "ego_mask")}
     front = node_with_every_example["front"]
     assert {name: front[name] for name in expected} == expected
     assert node_with_every_example["parameters"]["scale_mode"] == "model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,36 @@ def test_a_model_without_confidence_or_metres_says_so(path: Path) -> None:
     assert not info.is_metric
 
 
+def test_a_model_of_free_size_says_its_default_size(path: Path) -> None:
+    info = read_model_info(write_model(path, height=96, width=160, has_free_size=True, has_confidence=True))
+    assert (info.has_free_size, info.height, info.width) == (True, 96, 160)
+    assert str(info.inputs["image"]) == "uint8[B,h,w,3]"
+    assert not read_model_info(write_model(path)).has_free_size
+
+
+@pytest.mark.parametrize(
+    "size", ["", "640", "640x", "640x192x3", "640 x 192", "640x190", "630x192", "0x192", "-640x192", "640.0x192"]
+)
+def test_a_default_size_that_is_none_is_refused(path: Path, size: str) -> None:
+    expected = f"front.onnx: size is '{size}', expected WIDTHxHEIGHT in multiples of 32, such as 640x192"
+    with pytest.raises(ModelError, match=re.escape(expected)):
+        read_model_info(write_model(path, has_free_size=True, metadata={"size": size}))
+
+
+def test_a_model_takes_its_own_size_or_any_multiple_of_32_where_that_is_free(path: Path) -> None:
+    fixed = read_model_info(write_model(path, height=30))
+    free = read_model_info(write_model(path, has_free_size=True))
+    assert fixed.at_size(None) == fixed.at_size((30, 64)) == fixed
+    assert free.at_size(None).size == (32, 64)
+    assert free.at_size((96, 160)).size == (96, 160)
+    assert not free.at_size((96, 160)).has_free_size
+    with pytest.raises(ModelError, match=r"tiny: the size is 160x96 \(width x height\), expected 64x30"):
+        fixed.at_size((96, 160))
+    for height, width in ((96, 100), (100, 96), (0, 64), (-32, 64)):
+        with pytest.raises(ModelError, match=f"the size is {width}x{height} .*, expected multiples of 32"):
+            free.at_size((height, width))
+
+
 def test_text_beyond_ascii_survives(path: Path) -> None:
     assert read_model_info(write_model(path, metadata={"author": "Ada Ångström"})).author == "Ada Ångström"
 
@@ -48,7 +79,15 @@ def test_text_beyond_ascii_survives(path: Path) -> None:
          r"input 'image' is float32\[B,32,64,3\], expected uint8\[B,32,64,3\]"),
         ({"image_shape": ["B", 3, 32, 64]},
          r"input 'image' is uint8\[B,3,32,64\], expected uint8\[B,h,w,3\]"),
-        ({"image_shape": ["B", "h", "w", 3]}, r"is uint8\[B,h,w,3\], expected a fixed height and width"),
+        ({"image_shape": ["B", "h", 64, 3]}, r"is uint8\[B,h,64,3\], expected a fixed height and width, or both"),
+        ({"image_shape": ["B", 32, "w", 3]}, r"is uint8\[B,32,w,3\], expected a fixed height and width, or both"),
+        ({"image_shape": ["B", "h", "h", 3]}, r"is uint8\[B,h,h,3\], expected .* under two names of their own"),
+        ({"image_shape": ["B", "B", "w", 3]}, r"is uint8\[B,B,w,3\], expected .* under two names of their own"),
+        ({"image_shape": ["B", "", "", 3]}, r"is uint8\[B,\?,\?,3\], expected .* under two names of their own"),
+        ({"image_shape": ["B", "h", "w", 3]}, r"output 'depth' is float32\[B,32,64\], expected float32\[B,h,w\]"),
+        ({"has_free_size": True, "depth_shape": ["B", "w", "h"]},
+         r"output 'depth' is float32\[B,w,h\], expected float32\[B,h,w\]"),
+        ({"has_free_size": True, "metadata": {"size": None}}, "metadata lacks 'size', expected .* '640x192'"),
         ({"image_shape": [4, 32, 64, 3]}, r"is uint8\[4,32,64,3\], expected uint8\[B,32,64,3\]"),
         ({"image_shape": [1, 32, 64, 3]}, r"is uint8\[1,32,64,3\], expected uint8\[B,32,64,3\]"),
         ({"image_name": "input_1"}, r"has the inputs \['focal', 'input_1'\], expected \['image', 'focal'\]"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.cloud import back_project
-from recon3d_ros.core.pipeline import DepthPipeline, Prediction
+from recon3d_ros.core.pipeline import DepthPipeline, Framing, Prediction
 from recon3d_ros.core.preprocess import RawImage
 
 FRONT = CameraModel(width=80, height=60, fx=64.0, fy=66.0, cx=38.0, cy=27.0)
@@ -94,6 +96,84 @@ def test_cameras_of_different_sizes_share_one_batch_and_keep_their_own_results()
         np.testing.assert_allclose(frame.depth, value / 10 + focal, rtol=1e-6)
         np.testing.assert_allclose(frame.confidence, value / 255, rtol=1e-6)
     assert frames[1].camera.fx == pytest.approx(focals[1])
+
+
+def free_engine() -> FakeEngine:
+    """Returns an engine of any size; its depth depends on the image, the place in it and the focal length."""
+
+    def answer(images: np.ndarray, focals: np.ndarray) -> Prediction:
+        _, h, w, _ = images.shape
+        grey = images[..., 0].astype(np.float32)
+        place = np.arange(h * w, dtype=np.float32).reshape(h, w) / (h * w)
+        return Prediction(grey / 50 + place + focals[:, None, None] / 100, grey / 255)
+
+    return FakeEngine(answer, height=192, width=640, has_free_size=True)
+
+
+def test_cameras_of_different_shapes_get_networks_of_their_own_and_the_depth_that_each_has_alone() -> None:
+    wide = CameraModel(width=160, height=90, fx=120.0, fy=121.0, cx=78.0, cy=47.0)  # 16:9
+    shapes = {"wide": (wide, (256, 448)), "front": (FRONT, (288, 384)), "rear": (REAR, (256, 512))}
+    engine = free_engine()
+    pipeline = DepthPipeline(engine)
+    order = ["front", "wide", "rear", "wide", "front"]
+    images = [image_of(shapes[name][0], 20 * place) for place, name in enumerate(order)]
+    frames = pipeline(images, [shapes[name][0] for name in order])
+    assert [len(batch) for batch, _ in engine.batches] == [2, 2, 1]
+    for name, image, frame in zip(order, images, frames, strict=True):
+        camera, size = shapes[name]
+        assert frame.depth.shape == frame.confidence.shape == frame.image.shape[:2] == size
+        assert (frame.camera.height, frame.camera.width) == size
+        (alone,) = DepthPipeline(free_engine())([image], [camera])
+        np.testing.assert_array_equal(frame.depth, alone.depth)
+        np.testing.assert_array_equal(frame.image, alone.image)
+        assert frame.camera == alone.camera
+
+
+def test_no_row_of_a_16_9_camera_is_lost_where_the_size_is_free() -> None:
+    wide = CameraModel(width=1280, height=720, fx=900.0, fy=905.0, cx=652.0, cy=348.0)
+    rows = np.arange(720, dtype=np.uint8)[:, None, None].repeat(1280, axis=1).repeat(3, axis=2)
+    for size_is_free, first, last in ((True, 0, 719), (False, 168, 551)):  # 640x192 keeps 384 of 720 rows
+        engine = FakeEngine(
+            lambda images, focals: Prediction(np.full(images.shape[:3], 5.0, np.float32)),
+            height=192, width=640, has_free_size=size_is_free,
+        )  # fmt: skip
+        (frame,) = DepthPipeline(engine)([RawImage(rows // 4, "rgb")], [wide])
+        v = (np.array([-0.5, frame.camera.height - 0.5]) - frame.camera.cy) / frame.camera.fy * wide.fy + wide.cy
+        assert v == pytest.approx([first - 0.5, last + 0.5], abs=0.6)
+
+
+def test_the_size_follows_the_pixels_asked_for_and_a_camera_may_have_its_own() -> None:
+    engine = free_engine()
+    pipeline = DepthPipeline(engine, network_pixels=4 * 122_880)
+    coarse, default = Framing(network_pixels=10_000), Framing(network_pixels=0)
+    images, cameras = [image_of(FRONT)] * 3, [FRONT] * 3
+    frames = pipeline(images, cameras, [pipeline.framing, coarse, default])
+    assert [frame.depth.shape for frame in frames] == [(608, 800), (96, 128), (192, 640)]
+    assert pipeline.network_size(FRONT) == (608, 800)
+    assert pipeline.network_size(FRONT, coarse) == (96, 128)
+
+
+def test_the_part_kept_at_the_default_size_is_where_the_crop_is_asked_to_lie() -> None:
+    pipeline = DepthPipeline(free_engine(), network_pixels=0, crop_position=1.0)
+    (bottom,) = pipeline([image_of(FRONT)], [FRONT])
+    (top,) = pipeline([image_of(FRONT)], [FRONT], [Framing(network_pixels=0, crop_position=0.0)])
+    # 80x60 is cut to 80x24 and enlarged eightfold: 36 rows lie between the two.
+    assert top.camera.cy - bottom.camera.cy == pytest.approx(36 * 8)
+
+
+def test_each_frames_latency_is_that_of_the_whole_call_whatever_batches_it_took() -> None:
+    def slow(images: np.ndarray, focals: np.ndarray) -> Prediction:
+        time.sleep(0.03)
+        return Prediction(np.full(images.shape[:3], 5.0, np.float32))
+
+    pipeline = DepthPipeline(FakeEngine(slow, has_free_size=True), network_pixels=5000)
+    pipeline.rectifier(FRONT), pipeline.rectifier(REAR)
+    start = time.perf_counter()
+    frames = pipeline([image_of(FRONT), image_of(REAR)], [FRONT, REAR])
+    seconds = time.perf_counter() - start
+    assert frames[0].latency == frames[1].latency
+    assert frames[0].latency["infer"] >= 0.06
+    assert sum(frames[0].latency.values()) <= seconds
 
 
 def test_every_stage_is_timed() -> None:

@@ -67,6 +67,24 @@ def test_an_answer_is_not_overwritten_by_the_next_one(path: Path, backend: str) 
 
 
 @pytest.mark.parametrize("backend", RUNNABLE)
+def test_a_model_of_free_size_takes_batches_of_any_size_in_turn(path: Path, backend: str) -> None:
+    engine = loaded(path, backend, has_free_size=True, has_confidence=True)
+    for B, height, width in ((1, 32, 64), (2, 96, 160), (1, 64, 32), (3, 32, 64)):
+        images, focals = batch(B, height, width)
+        prediction = engine.infer(images, focals)
+        assert prediction.depth.shape == (B, height, width)
+        np.testing.assert_allclose(prediction.depth, expected_depth(images, focals), rtol=1e-5)
+        np.testing.assert_allclose(prediction.confidence, images[..., 1] / np.float32(255), atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", RUNNABLE)
+@pytest.mark.parametrize("shape", [(1, 33, 64, 3), (1, 32, 60, 3), (1, 32, 64, 4), (0, 32, 64, 3)])
+def test_a_model_of_free_size_takes_multiples_of_32_alone(path: Path, backend: str, shape: tuple) -> None:
+    with pytest.raises(ValueError, match=r"images are uint8.*, expected uint8\[B,h,w,3\] with multiples of 32"):
+        loaded(path, backend, has_free_size=True).infer(np.zeros(shape, np.uint8), np.ones(shape[0], np.float32))
+
+
+@pytest.mark.parametrize("backend", RUNNABLE)
 def test_the_engine_knows_its_model(path: Path, backend: str) -> None:
     info = loaded(path, backend, metadata={"name": "street"}).info
     assert (info.name, info.height, info.width, info.max_depth) == ("street", 32, 64, 80.0)
@@ -161,7 +179,7 @@ def test_a_damaged_model_is_refused_before_any_run_time_sees_it(path: Path) -> N
 
 def test_a_model_is_a_file_or_the_name_of_one_that_ships(tmp_path: Path) -> None:
     assert model_path("").name == "street_lite0.onnx"
-    assert model_path("street_lite0_640x352") == model_path("").with_name("street_lite0_640x352.onnx")
-    assert read_model_info(model_path("street_lite0_640x352")).height == 352
+    assert model_path("street_lite0") == model_path("")
+    assert read_model_info(model_path("street_lite0")).has_free_size
     assert model_path(tmp_path / "street_lite0") == tmp_path / "street_lite0"
     assert model_path("unknown") == Path("unknown")

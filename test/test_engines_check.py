@@ -15,7 +15,13 @@ from onnx_models import write_model
 
 from recon3d_ros.core.model import ModelError, read_model_info
 from recon3d_ros.core.pipeline import Prediction
-from recon3d_ros.core.self_test import METADATA_KEY, drive_self_test, read_self_test, self_test_metadata
+from recon3d_ros.core.self_test import (
+    METADATA_KEY,
+    SelfTest,
+    drive_self_test,
+    read_self_test,
+    self_test_metadata,
+)
 from recon3d_ros.engines import EngineError, default_model_path, load_engine
 from recon3d_ros.engines.check import LIMITS, check_engine
 
@@ -138,10 +144,10 @@ def test_a_model_that_is_itself_broken_is_not_blamed_on_the_engine():
         checked(honest, reference=with_one_nan)
 
 
-def test_openvino_is_proved_on_the_shipped_model():
+@pytest.mark.parametrize(("height", "width"), [(192, 640), (256, 448)])
+def test_openvino_is_proved_on_the_shipped_model_at_its_default_size_and_at_another(height, width):
     pytest.importorskip("openvino", reason="openvino is not installed")
-    info = read_model_info(default_model_path())
-    test = drive_self_test(height=info.height, width=info.width)
+    test = drive_self_test(height=height, width=width)
     engine, reference = load_engine(backend="openvino", threads=1), load_engine(threads=1)
     report = check_engine(engine, reference, test.images[:2], test.focals[:2], "fp32", 2)
     assert report.is_good, report.lines()
@@ -159,11 +165,38 @@ def test_the_images_come_back_as_they_were_stored_but_for_jpeg(tmp_path: Path):
     assert found.focals[0] == pytest.approx(440.442 * 96 / 540, rel=1e-3)
 
 
+def test_the_images_of_a_model_of_free_size_come_at_the_size_asked_for_with_their_focal_lengths(tmp_path: Path):
+    test = drive_self_test(height=64, width=192)
+    path = write_model(
+        tmp_path / "model.onnx", height=64, width=192, has_free_size=True, metadata=self_test_metadata(test)
+    )
+    info = read_model_info(path)
+    assert read_self_test(path, info).images.shape == (4, 64, 192, 3)
+    found = read_self_test(path, info, (128, 256))
+    assert found.images.shape == (4, 128, 256, 3)
+    # The middle 128 of 192 columns, enlarged twice.
+    np.testing.assert_allclose(found.focals, test.focals * 2, rtol=1e-5)
+    middle = np.asarray(test.images[:, :, 32:160], np.float32)
+    means = np.asarray(found.images, np.float32).reshape(4, 64, 2, 128, 2, 3).mean(axis=(2, 4))
+    assert np.abs(means - middle).mean() < 10 < np.abs(means[..., ::-1, :] - middle).mean()
+    assert read_self_test(path, info, (64, 192)).images.tobytes() == read_self_test(path, info).images.tobytes()
+
+
+def test_images_of_a_focal_length_that_no_lens_has_are_not_resized():
+    test = drive_self_test(height=64, width=192)
+    odd = SelfTest(test.images, np.full(4, 0.5, np.float32), "a joker")
+    assert odd.at_size((64, 192)) is odd
+    with pytest.raises(ModelError, match="a self-test image of a joker cannot be resized: focal lengths are"):
+        odd.at_size((32, 64))
+
+
 def test_a_model_without_images_is_proved_on_made_ones_and_says_so(tmp_path: Path):
     path = write_model(tmp_path / "model.onnx", height=32, width=64)
     test = read_self_test(path, read_model_info(path))
     assert "no self-test images" in test.source
     assert test.images.shape == (4, 32, 64, 3) and test.images.std() > 20
+    free = write_model(tmp_path / "free.onnx", height=32, width=64, has_free_size=True)
+    assert read_self_test(free, read_model_info(free), (96, 64)).images.shape == (4, 96, 64, 3)
 
 
 @pytest.mark.parametrize(

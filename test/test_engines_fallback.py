@@ -153,6 +153,34 @@ def test_offline_a_wrong_engine_is_refused_rather_than_replaced(built, tmp_path:
     assert load_proved(model, EngineOptions()).info.name == "tiny"
 
 
+def test_offline_a_model_of_free_size_has_an_engine_proved_for_each_size_that_comes(monkeypatch, tmp_path: Path):
+    onnx_models = pytest.importorskip("onnx_models", reason="onnx is not installed")
+    model = onnx_models.write_model(tmp_path / "model.onnx", has_free_size=True)
+    made: list[tuple[int, int]] = []
+
+    def candidate(path: Path, info: ModelInfo, options: EngineOptions, on_progress) -> tuple[FakeEngine, None]:
+        made.append(options.size)
+        if options.size == (64, 96):
+            raise EngineError("the builder refuses 96x64")
+        height, width = options.size
+        answer = onnx_models.expected_depth
+        return FakeEngine(lambda i, f: Prediction(answer(i, f)), height=height, width=width, max_depth=80.0), None
+
+    monkeypatch.setattr(fallback, "open_candidate", candidate)
+    monkeypatch.setattr(fallback, "cached_engine", lambda path, options: None)
+    engine = load_proved(model, EngineOptions(backend="tensorrt"))
+    assert engine.info.has_free_size and made == []
+    for height, width in ((32, 64), (96, 64), (32, 64)):
+        images = np.full((2, height, width, 3), 50, np.uint8)
+        depth = engine.infer(images, np.array([100.0, 200.0], np.float32)).depth
+        np.testing.assert_allclose(depth[:, 0, 0], [6.0, 11.0], rtol=1e-5)
+    assert made == [(32, 64), (96, 64)]
+    for _ in range(2):
+        with pytest.raises(EngineError, match="the builder refuses 96x64"):
+            engine.infer(np.zeros((1, 64, 96, 3), np.uint8), np.ones(1, np.float32))
+    assert made[2:] == [(64, 96)], "what failed is not built again"
+
+
 class Service:
     """An engine in service under a watchdog, fed frame by frame."""
 

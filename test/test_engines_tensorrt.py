@@ -58,6 +58,52 @@ def test_the_depth_is_right_for_every_batch_also_beyond_the_greatest(trt, model,
         assert prediction.confidence is None
 
 
+def test_a_model_of_free_size_is_an_engine_of_the_size_asked_for_and_of_no_other(trt, tmp_path) -> None:
+    free = conv_models.write_conv_model(tmp_path / "free.onnx", has_free_size=True)
+    keys = set()
+    for size, asked in (((32, 64), None), ((96, 64), (96, 64)), ((64, 160), (64, 160))):
+        engine = open_engine(free, options(trt, tmp_path, max_batch=2, size=asked))
+        assert (engine.info.size, engine.info.has_free_size) == (size, False)
+        assert trt.builds[-1].profile.shapes["image"] == ((1, *size, 3), (2, *size, 3), (2, *size, 3))
+        height, width = size
+        images, focals = conv_models.batch(3, height=height, width=width)
+        depth = engine.infer(images, focals).depth
+        np.testing.assert_allclose(depth, conv_models.expected_depth(images, focals), rtol=1e-4)
+        with pytest.raises(ValueError, match=rf"expected uint8\[B,{height},{width},3\]"):
+            engine.infer(*conv_models.batch(1, height=32, width=32))
+        keys.add(cached_engine(free, options(trt, tmp_path, max_batch=2, size=asked)).key.stem)
+    assert len(keys) == len(trt.builds) == 3
+    # None is the default size itself: it is not built twice.
+    assert cached_engine(free, options(trt, tmp_path, max_batch=2, size=(32, 64))) is not None
+
+
+@pytest.mark.parametrize(
+    ("has_free_size", "message"),
+    [
+        (True, r"conv: the size is 100x32 \(width x height\), expected multiples of 32"),
+        (False, r"conv: the size is 100x32 \(width x height\), expected 48x32"),
+    ],
+)
+def test_a_size_that_the_model_does_not_take_is_refused_before_anything_is_built(
+    plain, tmp_path, has_free_size, message
+) -> None:
+    path = conv_models.write_conv_model(tmp_path / "conv.onnx", has_free_size=has_free_size)
+    with pytest.raises(ModelError, match=message):
+        open_engine(path, options(plain, tmp_path, size=(32, 100)))
+    assert plain.builds == []
+
+
+def test_int8_ranges_are_taken_at_the_size_of_the_engine(plain, tmp_path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(
+        "recon3d_ros.engines.precision.in_precision",
+        lambda content, precision, inputs: seen.extend(i["image"].shape for i in inputs) or content,
+    )
+    free = conv_models.write_conv_model(tmp_path / "free.onnx", has_images=True, has_free_size=True)
+    build_engine(free, options(plain, tmp_path, precision="int8", size=(96, 64)))
+    assert seen == [(1, 96, 64, 3)] * 4
+
+
 def test_the_confidence_is_given_where_the_model_has_it(trt, tmp_path) -> None:
     path = onnx_models.write_model(tmp_path / "tiny.onnx", height=24, width=40, has_confidence=True)
     rng = np.random.default_rng(1)

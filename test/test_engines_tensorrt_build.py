@@ -59,6 +59,12 @@ def test_the_shipped_network_is_accepted_in_every_precision_and_with_any_batch(p
     assert all(0 <= share <= 1 for _, share in told)
 
 
+def test_the_shipped_network_is_built_at_the_size_of_a_16_9_camera(tmp_path) -> None:
+    built = build_engine("", options(tmp_path, "fp16", size=(256, 448)), target=RTX_4090)
+    assert built.key.profile["image"] == [[1, 256, 448, 3]] * 3
+    assert len(built.plan) > 7e6
+
+
 @pytest.mark.parametrize("backend", INSTALLED)
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
 def test_the_parser_finds_the_precision_that_was_asked_for(backend, precision, model) -> None:

@@ -11,172 +11,33 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install -r requirements/ros-jazzy.txt")
 pytest.importorskip("onnx", reason="onnx, which makes the model of these tests, is not installed")
 
 from conv_models import write_conv_model
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from fake_engine import FakeEngine
+from diagnostic_msgs.msg import DiagnosticStatus
+from fake_build import HEIGHT, MARKED, TRUE_DEPTH, WIDTH, Drive, FakeBuild
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
-from onnx_models import expected_depth, write_model
+from lifecycle_msgs.srv import GetState
+from onnx_models import write_model
 from rclpy.lifecycle import TransitionCallbackReturn
-from ros_harness import RosHarness
-from sensor_msgs.msg import CameraInfo, Image
 
-from recon3d_ros.core.pipeline import Prediction
 from recon3d_ros.engines import EngineError, fallback
 from recon3d_ros.ros import engine_host
-from recon3d_ros.ros.messages import depth_from_msg
-
-WIDTH, HEIGHT = 64, 32
-FOCAL = 150.0
-TRUE_DEPTH = 100 * 0.02 + FOCAL * 0.05  # what the model answers to a grey of 100, metres
-ACCURATE, MARKED = (
-    1.0,
-    1.001,
-)  # the fakes' factor on the model's depth: within every limit, and can be told
-
 
 RESTART = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE)
 
 
-class FakeBuild:
-    """Stands in for TensorRT: what it builds, how long that takes, and what each engine answers."""
-
-    def __init__(self) -> None:
-        self.may_finish = threading.Event()
-        self.may_finish.set()
-        self.scale = {"fp32": MARKED, "fp16": MARKED, "bf16": MARKED, "int8": MARKED}
-        self.nan_share = 0.0
-        self.error: str = ""
-        self.build_error: dict[str, str] = {}
-        self.built: list[str] = []
-        self.engines: list[FakeEngine] = []
-        self.was_stopped = False
-        self.tells_progress = True
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-
-    def candidate(self, path, info, options, on_progress):
-        self.built.append(options.precision)
-        while not self.may_finish.wait(0.02):
-            if not self.tells_progress:
-                continue
-            try:
-                on_progress("build", 0.4)
-            except BaseException:
-                self.was_stopped = True
-                raise
-        on_progress("build", 1.0)
-        if options.precision in self.build_error:
-            raise EngineError(self.build_error[options.precision])
-
-        def answer(images, focals) -> Prediction:
-            self.may_answer.wait()
-            if self.error:
-                raise EngineError(self.error)
-            depth = expected_depth(images, focals) * np.float32(self.scale[options.precision])
-            depth[:, : round(self.nan_share * depth.shape[1])] = np.nan
-            return Prediction(depth)
-
-        self.engines.append(FakeEngine(answer, height=HEIGHT, width=WIDTH, max_depth=80.0))
-        return self.engines[-1], None
-
-
 @pytest.fixture
 def build(monkeypatch: pytest.MonkeyPatch) -> FakeBuild:
-    fake = FakeBuild()
-    monkeypatch.setattr(fallback, "open_candidate", fake.candidate)
-    monkeypatch.setattr(fallback, "cached_engine", lambda path, options: None)
-    return fake
+    return FakeBuild().install(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("model") / "tiny.onnx", height=HEIGHT, width=WIDTH)
-
-
-class Drive:
-    """A camera in front of a live node with a fake TensorRT."""
-
-    def __init__(self, model: Path, **parameters) -> None:
-        values = {"backend": "tensorrt", "precision": "fp16", "cameras": ["front"], "diagnostics_period": 0.05}
-        self.harness = RosHarness(**{"model": str(model), "threads": 1, **values, **parameters})
-        self.node = self.harness.node
-        self.cameras = list(self.node.parameters.cameras)
-        self.images = {name: self.harness.publisher(f"/{name}/image_raw", Image) for name in self.cameras}
-        self.infos = {name: self.harness.publisher(f"/{name}/camera_info", CameraInfo) for name in self.cameras}
-        self.depths = {name: self.harness.collect(f"/{name}/depth/image_rect", Image) for name in self.cameras}
-        self.diagnostics = self.harness.collect("/diagnostics", DiagnosticArray)
-
-    def start(self) -> None:
-        assert self.node.start()
-        topics = [f"/{name}/depth/image_rect" for name in self.cameras]
-        self.harness.wait_until_connected([*self.images.values(), *self.infos.values()], topics)
-        for name, publisher in self.infos.items():
-            message = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5)
-            message.header.frame_id = name
-            message.k = [FOCAL, 0.0, 31.0, 0.0, FOCAL, 15.0, 0.0, 0.0, 1.0]
-            publisher.publish(message)
-            self.harness.wait_for(lambda name=name: self.node._ports[name]._calibration, "the CameraInfo")
-
-    def change(self, *transitions: int) -> None:
-        """Asks for transitions as a supervisor does, so that the node's own thread removes what it waits on."""
-        client = self.harness.tester.create_client(ChangeState, "/recon3d_depth/change_state")
-        assert client.wait_for_service(10)
-        for transition in transitions:
-            future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
-            self.harness.wait_for(future.done, f"transition {transition}")
-            assert future.result().success
-
-    def send(self, *cameras: str) -> None:
-        """Publishes a frame of each of the cameras; of all where none is named."""
-        for name in cameras or self.cameras:
-            message = Image(width=WIDTH, height=HEIGHT, encoding="rgb8", step=WIDTH * 3)
-            message.header.frame_id = name
-            message.data = bytes([100]) * (HEIGHT * WIDTH * 3)
-            self.images[name].publish(message)
-
-    def depth(self) -> float:
-        """Sends a frame; returns the median depth that comes out for it, metres."""
-        depths = self.depths[self.cameras[0]]
-        count = len(depths)
-        self.send()
-        self.harness.wait_for(lambda: len(depths) > count, "a depth image")
-        return float(np.nanmedian(depth_from_msg(depths[-1])))
-
-    def statuses(self) -> dict[str, DiagnosticStatus]:
-        """The newest diagnostics by name."""
-        found = self.diagnostics[-1].status if self.diagnostics else []
-        return {status.name.removeprefix("recon3d_depth: "): status for status in found}
-
-    def values(self, name: str = "engine") -> dict[str, str]:
-        status = self.statuses().get(name)
-        return {item.key: item.value for item in status.values} if status else {}
-
-    def wait_for_value(self, key: str, words: str, name: str = "engine") -> None:
-        self.harness.wait_for(
-            lambda: words in self.values(name).get(key, ""),
-            f"{name}'s {key} to say '{words}': {self.values(name)}",
-        )
-
-    def wait_for_message(self, words: str, level: bytes) -> None:
-        def is_said() -> bool:
-            status = self.statuses().get("engine")
-            return status is not None and words in status.message and status.level == level
-
-        self.harness.wait_for(is_said, f"'{words}'; it says {self.statuses()}")
-
-    def wait_for_serving(self, engine: str) -> None:
-        def is_serving() -> bool:
-            said = self.values()
-            return (said.get("serving"), said.get("phase")) == (engine, "")
-
-        self.harness.wait_for(is_serving, f"{engine} to serve; it says {self.values()}")
 
 
 @pytest.fixture
@@ -385,7 +246,7 @@ def test_a_builder_that_does_not_stop_is_left_behind_and_what_it_makes_never_ser
     live.harness.wait_for(
         lambda: not [t for t in threading.enumerate() if t.name == "engine"], "the builder to end"
     )
-    assert not host.is_ready
+    assert not host.is_ready((HEIGHT, WIDTH))
 
 
 @pytest.fixture

@@ -35,6 +35,9 @@ def test_every_field_is_declared_with_its_default_and_a_description(harness):
         ({"max_range": "far"}, "max_range"),
         ({"threads": -1}, "threads"),
         ({"crop_position": 1.5}, "crop_position"),
+        ({"network_pixels": -1}, "network_pixels"),
+        ({"network_pixels": 100_000_000}, "network_pixels"),
+        ({"cameras": ["front"], "front.network_pixels": 2.5}, "expected a value like 122880"),
         ({"backend": "magic"}, "onnxruntime"),
         ({"min_range": 90.0}, "less than max_range"),
         ({"cameras": ["a", "a"]}, "different names"),
@@ -60,6 +63,11 @@ def test_every_field_is_declared_with_its_default_and_a_description(harness):
 def test_a_wrong_override_stops_the_node_and_says_what_is_expected(override, words):
     with pytest.raises(ParameterError, match=words):
         RosHarness(**override)
+
+
+def test_the_pixels_of_the_network_are_set_before_the_node_drives(harness):
+    results = harness.node.set_parameters([Parameter("network_pixels", value=50_000)])
+    assert not results[0].successful and "read-only" in results[0].reason
 
 
 def test_a_live_parameter_is_checked_before_it_is_taken(harness):

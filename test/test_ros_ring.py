@@ -35,7 +35,6 @@ def test_six_cameras_give_one_cloud_all_around_whose_road_is_level(tmp_path: Pat
     harness = RosHarness(
         cameras=[camera.name for camera in cameras],
         compressed=True,
-        crop_position=0.8,
         cloud_stride=4,
         cloud_fields="xyz",
         static_transforms=transforms,

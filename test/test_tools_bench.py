@@ -159,6 +159,31 @@ def test_engines_side_by_side_as_json_and_a_picture(model: Path, tmp_path: Path,
     assert "| onnxruntime | 64x32 | 3 |" in capsys.readouterr().out
 
 
+def test_a_model_of_free_size_is_measured_at_each_size_asked_for(tmp_path: Path, capsys):
+    free = write_model(tmp_path / "free.onnx", has_free_size=True)
+    common = ("--engines", "onnxruntime", "--batches", 1, "--rounds", 2, "--no-live", "-o", tmp_path)
+    assert bench("--model", free, "--sizes", "64x96", "96x64", *common) == 0
+    report = json.loads((tmp_path / "bench.json").read_text())
+    assert [(row["width"], row["height"]) for row in report["engines"]] == [(64, 96), (96, 64)]
+    assert bench("--model", free, *common) == 0
+    report = json.loads((tmp_path / "bench.json").read_text())
+    assert [(row["width"], row["height"]) for row in report["engines"]] == [(64, 32)]
+    with pytest.raises(SystemExit):
+        bench("--model", free, "--sizes", "64x90", *common)
+    assert "is '64x90', expected WIDTHxHEIGHT in multiples of 32" in capsys.readouterr().err
+
+
+def test_a_size_that_a_model_does_not_take_is_named_as_absent(model: Path, tmp_path: Path, capsys):
+    status = bench(
+        "--model", model, "--sizes", "64x32", "96x64", "--engines", "onnxruntime", "--batches", 1, "--rounds", 2,
+        "--no-live", "-o", tmp_path,
+    )  # fmt: skip
+    assert status == 1
+    assert "absent: tiny.onnx at 96x64: it takes 64x32 alone" in capsys.readouterr().out
+    report = json.loads((tmp_path / "bench.json").read_text())
+    assert [(row["width"], row["height"]) for row in report["engines"]] == [(64, 32)]
+
+
 def test_an_engine_that_cannot_be_had_is_named_with_its_reason_and_the_others_are_measured(
     model: Path, tmp_path: Path, capsys
 ):

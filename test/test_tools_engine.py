@@ -44,7 +44,7 @@ def test_an_engine_is_built_proved_listed_checked_and_cleared(trt, model, cache,
     assert main(["engine", "list"]) == 0
     out = capsys.readouterr().out
     assert "this GPU: Fake Orin,8.7,13.0" in out
-    assert f"{path.stem}: tensorrt 10.3.0, fp16, batch 1 to 2, for Fake Orin,8.7,13.0" in out
+    assert f"{path.stem}: tensorrt 10.3.0, fp16, 48x32, batch 1 to 2, for Fake Orin,8.7,13.0" in out
     assert ", proved\n1 engines," in out
 
     assert main(["engine", "check", *build]) == 0
@@ -54,6 +54,20 @@ def test_an_engine_is_built_proved_listed_checked_and_cleared(trt, model, cache,
     assert main(["engine", "clear", path.stem]) == 0
     assert main(["engine", "list"]) == 0
     assert "0 engines" in capsys.readouterr().out
+
+
+def test_an_engine_of_a_model_of_free_size_is_built_and_checked_at_the_size_given(trt, tmp_path, capsys) -> None:
+    free = conv_models.write_conv_model(tmp_path / "free.onnx", has_images=True, has_free_size=True)
+    for action in ("build", "check"):
+        assert main(["engine", action, str(free), "--size", "96x64"]) == 0
+        assert "fp32: proved right" in capsys.readouterr().out
+    assert trt.builds[0].profile.shapes["image"][0] == (1, 64, 96, 3)
+    main(["engine", "list"])
+    assert ", fp32, 96x64, batch 1, for " in capsys.readouterr().out
+    assert main(["engine", "check", str(free)]) == 2  # the default size is another engine
+    with pytest.raises(SystemExit):
+        main(["engine", "build", str(free), "--size", "96x60"])
+    assert "is '96x60', expected WIDTHxHEIGHT in multiples of 32" in capsys.readouterr().err
 
 
 def test_an_engine_whose_answers_are_wrong_fails_the_command_and_is_listed_so(

@@ -8,12 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import trimesh
 from drives import HEIGHT, WIDTH, camera_messages, cut, image_message, make_image, read_bag, write_bag, write_drive
 from onnx_models import METRES_PER_FOCAL_PX, METRES_PER_GREY, write_model
-from pypcd4 import PointCloud
 
 from recon3d_ros.tools import cli, run
+
+trimesh = pytest.importorskip("trimesh", reason="trimesh reads the clouds back")
+PointCloud = pytest.importorskip("pypcd4", reason="pypcd4 reads the clouds back").PointCloud
 
 # The model's input: the 80 x 48 images are cropped by nothing and halved.
 MODEL_HEIGHT, MODEL_WIDTH = 24, 40
@@ -194,3 +195,26 @@ def test_the_result_is_a_drive_whose_depth_has_its_calibration(tmp_path: Path, m
     assert (calibration["width"], calibration["height"]) == (MODEL_WIDTH, MODEL_HEIGHT)
     assert (WIDTH, HEIGHT) == (2 * MODEL_WIDTH, 2 * MODEL_HEIGHT)
     np.testing.assert_allclose(calibration["K"], [[30, 0, 18.5], [0, 31, 9.875], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        # 80 x 48 at 122,880 pixels: 271.5 rows, 256; 256 * 80 / 48 = 426.7 columns, with 1 % more 430.9, 416.
+        ((), (256, 416)),
+        (("--network-pixels", "10000"), (64, 96)),
+        (("--network-pixels", "0"), (32, 64)),
+    ],
+)
+def test_a_model_of_free_size_sees_the_shape_of_the_camera_in_the_pixels_given(
+    tmp_path: Path, options, shape
+) -> None:
+    free = write_model(tmp_path / "free.onnx", has_free_size=True)
+    assert start(write_drive(tmp_path / "drive", 1), tmp_path / "out", free, *options, "--cloud", "none") == 0
+    depth_mm = cv2.imread(str(tmp_path / "out" / "depth" / "000000.png"), cv2.IMREAD_UNCHANGED)
+    assert depth_mm.shape == shape
+
+
+def test_a_negative_number_of_pixels_is_refused(tmp_path: Path, model: Path, capsys) -> None:
+    assert start(write_drive(tmp_path / "drive", 1), tmp_path / "out", model, "--network-pixels", "-1") == 2
+    assert "--network-pixels is -1, expected 0 or more" in capsys.readouterr().err

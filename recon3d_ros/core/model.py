@@ -2,40 +2,30 @@
 
 Every network is one ONNX file: `image` uint8 [B, h, w, 3] RGB and `focal` float32 [B] (fx in pixels at h x w)
 go in; `depth` float32 [B, h, w] metres along z and, where it has one, `confidence` float32 [B, h, w] in 0..1 come
-out. Normalisation, activation and focal scaling are inside the graph. `metadata_props` says the rest.
+out. h and w are fixed, or free in multiples of 32: then the metadata `size` gives the default, such as "640x192"
+(width x height). Normalisation, activation and focal scaling are inside the graph. `metadata_props` says the rest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recon3d_ros.core.model_list import LIST_NAME, listed_sha256
+from recon3d_ros.core.onnx_bytes import TensorSpec, read_graph_io, read_model_proto
 
-ELEMENT_TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}
 METADATA_KEYS = (
     "name", "version", "is_metric", "min_depth", "max_depth", "sha256", "training_data", "licence", "author",
 )  # fmt: skip
+SIZE_KEY = "size"  # of the metadata: the default size of a model whose height and width are free
+SIZE_STEP = 32  # what free heights and widths are multiples of, pixels
 REPAIR = "write it with 'python -m training.export' or 'recon3d import' (training/README.md)"
 
 
 class ModelError(ValueError):
     """A model file that is missing, damaged, or does not keep the one-file contract."""
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output of a graph: `shape` holds an int where fixed, a name where dynamic."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
 @dataclass(frozen=True)
@@ -48,8 +38,9 @@ class ModelInfo:
         min_depth, max_depth: the range the network can express, metres. `depth >= max_depth` means that
             nothing was in range (sky).
         sha256: of the graph's bytes, verified on reading.
-        height, width: the network's input size, pixels.
+        height, width: the network's input size, pixels; the default one where it is free.
         inputs, outputs: the graph's tensors by name.
+        has_free_size: whether it takes images of any height and width in multiples of SIZE_STEP.
     """
 
     name: str
@@ -65,10 +56,33 @@ class ModelInfo:
     width: int
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
+    has_free_size: bool = False
 
     @property
     def has_confidence(self) -> bool:
         return "confidence" in self.outputs
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    def takes_size(self, size: tuple[int, int]) -> bool:
+        """Whether the model takes images of this (height, width)."""
+        if self.has_free_size:
+            return min(size) > 0 and all(length % SIZE_STEP == 0 for length in size)
+        return size == self.size
+
+    def at_size(self, size: tuple[int, int] | None) -> ModelInfo:
+        """Returns the model as it is when used at one (height, width) alone; None takes its own or default size.
+
+        Raises:
+            ModelError: the model does not take images of this size.
+        """
+        height, width = size or self.size
+        if not self.takes_size((height, width)):
+            expected = f"multiples of {SIZE_STEP}" if self.has_free_size else f"{self.width}x{self.height}"
+            raise ModelError(f"{self.name}: the size is {width}x{height} (width x height), expected {expected}")
+        return replace(self, height=height, width=width, has_free_size=False)
 
 
 def read_model_info(path: Path | str) -> ModelInfo:
@@ -88,15 +102,15 @@ def read_model_info(path: Path | str) -> ModelInfo:
         raise ModelError(f"{path}: is empty; {REPAIR}")
     _check_listed(path, data)
     try:
-        graph, metadata = _read_model_proto(data)
-        inputs, outputs = _read_graph_io(graph)
+        graph, metadata = read_model_proto(data)
+        inputs, outputs = read_graph_io(graph)
     except (IndexError, ValueError) as error:
         raise ModelError(f"{path}: is not an ONNX file that can be used ({error}); {REPAIR}") from error
     if not graph:
         raise ModelError(f"{path}: is not an ONNX file (no graph in it); {REPAIR}")
     _check_tensors(path, inputs, outputs)
     _check_metadata(path, metadata, hashlib.sha256(graph).hexdigest())
-    shape = inputs["image"].shape
+    height, width, has_free_size = _read_size(path, inputs["image"], metadata)
     try:
         min_depth, max_depth = float(metadata["min_depth"]), float(metadata["max_depth"])
     except ValueError as error:
@@ -113,11 +127,26 @@ def read_model_info(path: Path | str) -> ModelInfo:
         training_data=metadata["training_data"],
         licence=metadata["licence"],
         author=metadata["author"],
-        height=int(shape[1]),
-        width=int(shape[2]),
+        height=height,
+        width=width,
         inputs=inputs,
         outputs=outputs,
+        has_free_size=has_free_size,
     )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Returns the (height, width) of a free model's size, "WIDTHxHEIGHT".
+
+    Raises:
+        ValueError: the text is no size in multiples of SIZE_STEP; the message says what was expected.
+    """
+    parts = text.split("x")
+    if len(parts) == 2 and all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
+        width, height = map(int, parts)
+        if width > 0 and height > 0 and width % SIZE_STEP == 0 and height % SIZE_STEP == 0:
+            return height, width
+    raise ValueError(f"'{text}', expected WIDTHxHEIGHT in multiples of {SIZE_STEP}, such as 640x192")
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
@@ -127,7 +156,7 @@ def read_metadata(path: Path | str) -> dict[str, str]:
         ModelError: if the file cannot be read or is not ONNX.
     """
     try:
-        return _read_model_proto(Path(path).read_bytes())[1]
+        return read_model_proto(Path(path).read_bytes())[1]
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); give the path of a model file") from error
     except (IndexError, ValueError) as error:
@@ -154,9 +183,32 @@ def _check_tensors(path: Path, inputs: dict[str, TensorSpec], outputs: dict[str,
     expected_inputs = [TensorSpec("image", "uint8", ("B", *size, 3)), TensorSpec("focal", "float32", ("B",))]
     confidence = TensorSpec("confidence", "float32", ("B", *size))
     _check_names(path, "input", inputs, required=expected_inputs, optional=[])
-    if not all(isinstance(length, int) and length > 0 for length in size):
-        raise ModelError(f"{path}: input 'image' is {image}, expected a fixed height and width; {REPAIR}")
+    is_fixed = all(isinstance(length, int) and length > 0 for length in size)
+    names = [length for length in size if isinstance(length, str)]
+    is_free = "?" not in names and len({inputs["image"].shape[0], *names}) == 3
+    if not is_fixed and not is_free:
+        raise ModelError(
+            f"{path}: input 'image' is {image}, expected a fixed height and width, or both free, under two names "
+            f"of their own; {REPAIR}"
+        )
     _check_names(path, "output", outputs, required=[depth], optional=[confidence])
+
+
+def _read_size(path: Path, image: TensorSpec, metadata: dict[str, str]) -> tuple[int, int, bool]:
+    """Returns height, width and whether they are free, of an input that _check_tensors has passed."""
+    height, width = image.shape[1:3]
+    if isinstance(height, int) and isinstance(width, int):
+        return height, width, False
+    if SIZE_KEY not in metadata:
+        raise ModelError(
+            f"{path}: input 'image' is {image} and the metadata lacks '{SIZE_KEY}', expected the default size of "
+            f"its free height and width, such as '640x192' (width x height); {REPAIR}"
+        )
+    try:
+        height, width = parse_size(metadata[SIZE_KEY])
+    except ValueError as error:
+        raise ModelError(f"{path}: {SIZE_KEY} is {error}; {REPAIR}") from error
+    return height, width, True
 
 
 def _check_names(
@@ -184,90 +236,3 @@ def _check_metadata(path: Path, metadata: dict[str, str], graph_sha256: str) -> 
             f"{path}: the graph's sha256 is {graph_sha256[:12]}..., its metadata says "
             f"{metadata['sha256'][:12]}...; the file is damaged or was changed after export"
         )
-
-
-def _read_model_proto(data: bytes) -> tuple[bytes, dict[str, str]]:
-    """Returns the bytes of ModelProto.graph (field 7) and its metadata_props (field 14)."""
-    graph, metadata = b"", {}
-    for field, value in _fields(data):
-        if field == 7 and isinstance(value, bytes):
-            if graph:
-                raise ValueError("it holds two graphs, of which only one could be verified")
-            graph = value
-        elif field == 14 and isinstance(value, bytes):
-            pair = {number: item for number, item in _fields(value) if isinstance(item, bytes)}
-            metadata[pair.get(1, b"").decode()] = pair.get(2, b"").decode()
-    return graph, metadata
-
-
-def _read_graph_io(graph: bytes) -> tuple[dict[str, TensorSpec], dict[str, TensorSpec]]:
-    """Returns GraphProto.input (field 11) and GraphProto.output (field 12) by name.
-
-    Raises:
-        ValueError: if the bytes are damaged, or an initializer (field 5) has its weights in another file
-            (TensorProto.external_data, field 13), which the graph's hash would not cover.
-    """
-    inputs: dict[str, TensorSpec] = {}
-    outputs: dict[str, TensorSpec] = {}
-    for field, value in _fields(graph):
-        if field == 5 and any(number == 13 for number, _ in _fields(_message(value))):
-            raise ValueError("its weights are in another file; one file is one model")
-        if field in (11, 12) and isinstance(value, bytes):
-            spec = _read_value_info(value)
-            (inputs if field == 11 else outputs)[spec.name] = spec
-    return inputs, outputs
-
-
-def _read_value_info(data: bytes) -> TensorSpec:
-    """Returns the name, element type and shape of a ValueInfoProto."""
-    value_info = dict(_fields(data))
-    tensor_type = dict(_fields(_message(dict(_fields(_message(value_info.get(2)))).get(1))))
-    shape: list[int | str] = []
-    for field, dimension in _fields(_message(tensor_type.get(2))):
-        if field == 1:
-            length = dict(_fields(_message(dimension)))
-            fixed, name = length.get(1), length.get(2)
-            shape.append(fixed if isinstance(fixed, int) else _message(name).decode() or "?")
-    element_type = tensor_type.get(1)
-    dtype = ELEMENT_TYPES.get(element_type if isinstance(element_type, int) else 0, f"type {element_type!r}")
-    return TensorSpec(_message(value_info.get(1)).decode(), dtype, tuple(shape))
-
-
-def _message(value: bytes | int | None) -> bytes:
-    return value if isinstance(value, bytes) else b""
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """Yields (number, value) of each field of a protocol buffer message.
-
-    Source: the protocol buffer wire format (protobuf.dev/programming-guides/encoding).
-    """
-    position = 0
-    while position < len(data):
-        key, position = _varint(data, position)
-        number, wire_type = key >> 3, key & 7
-        if wire_type == 0:
-            value, position = _varint(data, position)
-            yield number, value
-            continue
-        if wire_type == 2:
-            length, position = _varint(data, position)
-        elif wire_type in (1, 5):
-            length = 8 if wire_type == 1 else 4
-        else:
-            raise ValueError(f"wire type {wire_type} at byte {position}")
-        if position + length > len(data):
-            raise ValueError(f"field {number} ends {position + length - len(data)} bytes after the file")
-        yield number, data[position : position + length]
-        position += length
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ValueError(f"varint of more than 10 bytes at byte {position}")

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.drive import load_drive
 from recon3d_ros.core.model import ModelError, ModelInfo, read_metadata
 from recon3d_ros.core.preprocess import RawImage, Rectifier
@@ -27,7 +28,7 @@ class SelfTest:
     """Images to prove an engine on.
 
     Attributes:
-        images: (K, h, w, 3) uint8 RGB at the model's size.
+        images: (K, h, w, 3) uint8 RGB at a size that the model takes.
         focals: (K,) float32, fx of each in pixels at that size.
         source: where they come from, for reports.
     """
@@ -35,6 +36,27 @@ class SelfTest:
     images: npt.NDArray[np.uint8]
     focals: npt.NDArray[np.float32]
     source: str
+
+    def at_size(self, size: tuple[int, int] | None) -> SelfTest:
+        """Returns the middle of the images at a (height, width), with its focal lengths; None keeps the size.
+
+        Raises:
+            ModelError: if a focal length is none that a lens has.
+        """
+        _, h, w, _ = self.images.shape
+        height, width = size or (h, w)
+        if (height, width) == (h, w):
+            return self
+        images, focals = [], []
+        for image, focal in zip(self.images, map(float, self.focals), strict=True):
+            try:
+                camera = CameraModel(w, h, focal, focal, (w - 1) / 2, (h - 1) / 2)
+            except CameraError as error:
+                raise ModelError(f"a self-test image of {self.source} cannot be resized: {error}") from error
+            rectifier = Rectifier(camera, height=height, width=width)
+            images.append(rectifier(RawImage(image, "rgb")))
+            focals.append(rectifier.camera.fx)
+        return SelfTest(np.stack(images), np.array(focals, np.float32), self.source)
 
 
 def drive_self_test(*, height: int, width: int) -> SelfTest:
@@ -83,15 +105,19 @@ def self_test_metadata(test: SelfTest) -> dict[str, str]:
     return {METADATA_KEY: json.dumps(entry)}
 
 
-def read_self_test(path: Path | str, info: ModelInfo) -> SelfTest:
+def read_self_test(path: Path | str, info: ModelInfo, size: tuple[int, int] | None = None) -> SelfTest:
     """Returns the images that a model file carries, or made ones where it carries none; `source` says which.
+
+    Args:
+        path, info: the model.
+        size: (height, width) to give them in, where the model leaves it free; None takes its own or default.
 
     Raises:
         ModelError: if the file cannot be read, or its entry is damaged or not of the model's size.
     """
     text = read_metadata(path).get(METADATA_KEY)
     if text is None:
-        return made_self_test(height=info.height, width=info.width)
+        return made_self_test(height=info.height, width=info.width).at_size(size)
     try:
         entry = json.loads(text)
         images = [_decoded(base64.b64decode(jpeg, validate=True)) for jpeg in entry["jpegs"]]
@@ -99,14 +125,14 @@ def read_self_test(path: Path | str, info: ModelInfo) -> SelfTest:
         source = str(entry["source"])
     except (binascii.Error, KeyError, TypeError, ValueError, cv2.error) as error:
         raise ModelError(f"{path}: its self-test images are damaged ({error}); export it again") from error
-    expected = (info.height, info.width, 3)
+    expected = (*info.size, 3)
     if not images or len(images) != len(focals) or any(image.shape != expected for image in images):
         found = [list(image.shape) for image in images]
         raise ModelError(
             f"{path}: its self-test images are {found} with {len(focals)} focal lengths, expected "
             f"{list(expected)} and one each; export it again"
         )
-    return SelfTest(np.stack(images), focals, source)
+    return SelfTest(np.stack(images), focals, source).at_size(size)
 
 
 def _decoded(jpeg: bytes) -> npt.NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from recon3d_ros.core.model import ModelInfo, read_model_info
+from recon3d_ros.core.model import SIZE_STEP, ModelInfo, read_model_info
 from recon3d_ros.core.pipeline import Engine
 
 DEFAULT_MODEL = "street_lite0.onnx"
@@ -31,7 +31,7 @@ class EngineError(RuntimeError):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How a model is to be run. The CPU backends read the first two; the rest is for TensorRT.
+    """How a model is to be run. The CPU backends read the first two and the size; the rest is for TensorRT.
 
     Attributes:
         backend: the run time, a key of BACKENDS. It is never guessed from what is installed.
@@ -45,6 +45,8 @@ class EngineOptions:
         workspace_mb: memory that the builder may use for one layer, MiB.
         cache_dir: folder of built engines; "" is recon3d_ros.engines.cache.default_cache_dir().
         cache_limit_mb: what the folder may hold, MiB; the engine used longest ago goes first.
+        size: (height, width) of the engine, where the model leaves it free. None: an engine of BUILT_BACKENDS has
+            the model's default size, the others take every size.
     """
 
     backend: str = "onnxruntime"
@@ -57,6 +59,7 @@ class EngineOptions:
     workspace_mb: int = 1024
     cache_dir: str = ""
     cache_limit_mb: int = 2048
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -132,10 +135,10 @@ def open_engine(model: Path | str, options: EngineOptions) -> Engine:
 
 def check_batch(info: ModelInfo, images: npt.NDArray[np.uint8], focals: npt.NDArray[np.float32]) -> None:
     """Raises ValueError unless the batch has the model's shapes and dtypes."""
-    expected = (info.height, info.width, 3)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected or len(images) == 0:
-        raise ValueError(
-            f"images are {images.dtype}{list(images.shape)}, expected uint8[B,{','.join(map(str, expected))}]"
-        )
+    is_batch = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and len(images) > 0
+    if not is_batch or not info.takes_size(images.shape[1:3]):
+        shape = f"{info.height},{info.width}"
+        expected = f"uint8[B,h,w,3] with multiples of {SIZE_STEP}" if info.has_free_size else f"uint8[B,{shape},3]"
+        raise ValueError(f"images are {images.dtype}{list(images.shape)}, expected {expected}")
     if focals.dtype != np.float32 or focals.shape != (len(images),):
         raise ValueError(f"focals are {focals.dtype}{list(focals.shape)}, expected float32[{len(images)}]")

@@ -19,13 +19,16 @@ log = logging.getLogger(__name__)
 REVISION = 1
 
 
-def convert_model(path: Path, info: ModelInfo, precision: str, calibration: str = "") -> bytes:
+def convert_model(
+    path: Path, info: ModelInfo, precision: str, calibration: str = "", size: tuple[int, int] | None = None
+) -> bytes:
     """Returns a float32 model file in another precision, as a model file.
 
     Args:
         path, info: the model.
         precision: "fp16", "bf16" or "int8".
         calibration: int8: a folder of images; "" takes those that the model carries.
+        size: int8: (height, width) at which they are shown to the model; None takes its own or default.
 
     Raises:
         ModelError: the model's images are damaged.
@@ -38,7 +41,7 @@ def convert_model(path: Path, info: ModelInfo, precision: str, calibration: str 
             f"making {precision} of a float32 model needs more than is installed ({error}): pip install onnx, or "
             f"give a model that was converted elsewhere with 'recon3d engine convert'"
         ) from error
-    inputs = _inputs(path, info, calibration) if precision == "int8" else iter(())
+    inputs = _inputs(path, info, calibration, size or info.size) if precision == "int8" else iter(())
     try:
         return in_precision(path.read_bytes(), precision, inputs)
     except ValueError as error:
@@ -61,18 +64,21 @@ def calibration_digest(precision: str, calibration: str) -> str:
         raise EngineError(f"calibration: {error}") from error
 
 
-def _inputs(path: Path, info: ModelInfo, calibration: str) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
-    """Yields the graph's inputs, one image each."""
+def _inputs(
+    path: Path, info: ModelInfo, calibration: str, size: tuple[int, int]
+) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
+    """Yields the graph's inputs, one image each, of (height, width)."""
+    height, width = size
     if calibration:
         try:
-            images = read_samples(sample_files(calibration), height=info.height, width=info.width)
+            images = read_samples(sample_files(calibration), height=height, width=width)
         except (SampleError, OSError) as error:
             raise EngineError(f"calibration: {error}") from error
         # Not known, and of no weight: only what follows the body depends on it. A lens of 53 degrees.
-        focals = np.full(len(images), info.width, dtype=np.float32)
+        focals = np.full(len(images), width, dtype=np.float32)
         source = calibration
     elif METADATA_KEY in read_metadata(path):
-        test = read_self_test(path, info)
+        test = read_self_test(path, info, size)
         images, focals, source = test.images, test.focals, test.source
     else:
         raise EngineError(

@@ -19,6 +19,7 @@ from recon3d_ros.engines.base import (
     model_path,
     open_engine,
 )
+from recon3d_ros.engines.by_size import EnginesBySize
 from recon3d_ros.engines.cache import Proof
 from recon3d_ros.engines.check import check_engine
 from recon3d_ros.engines.tensorrt import BuiltEngine, TensorRtEngine, build_engine, cached_engine, record_proof
@@ -119,7 +120,7 @@ def open_proved(
         path: the one-file model.
         options: the run time, and how it is to run.
         reference: the same model in ONNX Runtime; it is returned where that is what the options ask for.
-        test: the images.
+        test: the images, at the options' size.
         on_progress: told of the phase and its share done, 0 to 1; what it raises stops a build.
 
     Raises:
@@ -144,6 +145,8 @@ def open_proved(
 def load_proved(model: Path | str, options: EngineOptions) -> Engine:
     """Returns an engine that was just proved right, for whoever would rather fail than fall back.
 
+    Where the model's size is free, the engine of each size is opened and proved at its first image.
+
     Args:
         model: the one-file model, as model_path takes it.
         options: the run time, and how it is to run.
@@ -157,7 +160,15 @@ def load_proved(model: Path | str, options: EngineOptions) -> Engine:
     if options.backend == REFERENCE:
         return reference
     test = read_self_test(path, reference.info)
-    return open_proved(path, options, reference, test, lambda phase, share: None)
+
+    def open_at(size: tuple[int, int] | None) -> Engine:
+        at_size = dataclasses.replace(options, size=size)
+        return open_proved(path, at_size, reference, test.at_size(size), lambda phase, share: None)
+
+    if reference.info.has_free_size and options.size is None:
+        require(path, options)
+        return EnginesBySize(reference.info, open_at)
+    return open_at(options.size)
 
 
 def close(engine: Engine) -> None:

@@ -32,7 +32,7 @@ def cached_engine(model: Path | str, options: EngineOptions) -> BuiltEngine | No
     """Returns the engine from the cache; None where it is absent or not trusted, which one logged line explains.
 
     Raises:
-        ModelError: the model file is missing or damaged.
+        ModelError: the model file is missing or damaged, or does not take images of the options' size.
         EngineError: the run time is absent, there is no GPU that it can use, or the cache folder is not safe.
     """
     request = _Request(model, options)
@@ -62,7 +62,7 @@ def build_engine(
         target: the GPU to build for, where it is not in this machine; None builds for the GPU of the options.
 
     Raises:
-        ModelError: the model file is missing or damaged.
+        ModelError: the model file is missing or damaged, or does not take images of the options' size.
         EngineError: the build failed, in the run time's own words; or see cached_engine.
     """
     request = _Request(model, options, target)
@@ -110,6 +110,7 @@ class _Request:
         self.path = model_path(model)
         self.options = options
         self.info = read_model_info(self.path)
+        self.size = self.info.at_size(options.size).size
         self.api = TensorRtApi(options.backend)
         flavour = self.api.flavour
         if options.dla_core >= 0 and not flavour.has_dla:
@@ -148,7 +149,7 @@ class _Request:
                 f"{self.path}: the model is in {found}, precision is '{wanted}'; ask for {found}, or give the "
                 f"model in float32, from which the others are made"
             )
-        return convert_model(self.path, self.info, wanted, self.options.calibration)
+        return convert_model(self.path, self.info, wanted, self.options.calibration, self.size)
 
     def _key(self, gpu: GpuFacts) -> EngineKey:
         options, info = self.options, self.info
@@ -165,7 +166,7 @@ class _Request:
             precision=options.precision,
             calibration=calibration_digest(options.precision, options.calibration),
             profile={
-                "image": [[batch, info.height, info.width, 3] for batch in batches],
+                "image": [[batch, *self.size, 3] for batch in batches],
                 "focal": [[batch] for batch in batches],
             },
             flags={
@@ -200,19 +201,20 @@ class _Batch:
 
 
 class TensorRtEngine:
-    """Runs a built engine; takes it from the cache, or builds it where it is not given.
+    """Runs a built engine at its one size; takes it from the cache, or builds it where it is not given.
 
     Everything is allocated here: pinned and device buffers for the greatest batch, one execution context and one
     CUDA graph for each batch size. A frame is then a copy into pinned memory, one launch, one wait, one copy out.
 
     Raises:
+        ModelError: the model does not take images of the options' size.
         EngineError: there is no GPU that can be used, or the engine does not fit it.
     """
 
     def __init__(
         self, path: Path, info: ModelInfo, options: EngineOptions, built: BuiltEngine | None = None
     ) -> None:
-        self.info = info
+        self.info = info.at_size(options.size)
         built = built or cached_engine(path, options) or build_engine(path, options)
         (self._least,), _, (self._greatest,) = built.key.profile["focal"]
         self._lock = threading.Lock()

@@ -67,6 +67,7 @@ class CameraPort:
         parameters: that hold for the camera.
         health: counts what arrives.
         on_image: called in the executor's thread.
+        on_camera: called there with each calibration that can be used.
         on_time_jump: called there when a stamp goes back far, before the image is handed on.
     """
 
@@ -77,12 +78,14 @@ class CameraPort:
         parameters: DepthNodeParameters,
         health: CameraHealth,
         on_image: Callable[[str, ReceivedImage], None],
+        on_camera: Callable[[str, CameraModel], None],
         on_time_jump: Callable[[], None],
     ) -> None:
         self.name = name
         self.health = health
         self._node = node
         self._on_image = on_image
+        self._on_camera = on_camera
         self._on_time_jump = on_time_jump
         self._is_rectified = parameters.rectified
         # Written by the executor's thread and read by the inference thread, so always as one value.
@@ -185,3 +188,5 @@ class CameraPort:
         self._calibration = self._calibrations[stamp_ns] = calibration
         if len(self._calibrations) > KEPT_CALIBRATIONS:
             del self._calibrations[next(iter(self._calibrations))]
+        if isinstance(calibration, Calibration):
+            self._on_camera(self.name, calibration.camera)

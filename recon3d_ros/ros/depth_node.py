@@ -14,19 +14,21 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
+from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.model import ModelError
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.engines import EngineError
-from recon3d_ros.ros.camera_port import CameraPort, FrameError, ReceivedImage
-from recon3d_ros.ros.diagnostics import ENGINE_NOT_READY, CameraHealth, key_values
+from recon3d_ros.ros.camera_port import CameraPort, ReceivedImage
+from recon3d_ros.ros.diagnostics import CameraHealth, key_values
 from recon3d_ros.ros.engine_host import EngineHost, engine_options
 from recon3d_ros.ros.frame_publisher import FramePublisher
-from recon3d_ros.ros.inference_thread import InferenceThread, reject
+from recon3d_ros.ros.inference_thread import InferenceThread
 from recon3d_ros.ros.lifecycle import refuse_impossible_transitions
 from recon3d_ros.ros.parameter_field import ParameterError
 from recon3d_ros.ros.parameter_set import declare_parameters, result_of, with_changes
 from recon3d_ros.ros.parameters import DepthNodeParameters
 from recon3d_ros.ros.running import run_node
+from recon3d_ros.ros.view_options import framing
 
 NODE_NAME = "recon3d_depth"
 HANG_CHECK_PERIOD = 0.2  # seconds
@@ -89,8 +91,14 @@ class DepthNode(LifecycleNode):
         )
         if not engine.info.is_metric:
             self.get_logger().warning(f"{engine.info.name} is not metric: its depth has an unknown scale")
-        self._pipeline = DepthPipeline(engine)
+        self._pipeline = pipeline = DepthPipeline(engine)
         self._publisher = FramePublisher(self, self._parameter_set, self._healths, max_depth=engine.info.max_depth)
+
+        def prepare(name: str, camera: CameraModel) -> None:
+            engine.prepare(pipeline.network_size(camera, framing(self._parameter_set.of(name))))
+
+        if any(self._parameter_set.of(name).network_pixels == 0 for name in parameters.cameras):
+            engine.prepare(engine.info.size)  # known before any camera has told its own
         self._ports = {
             name: CameraPort(
                 self,
@@ -98,20 +106,28 @@ class DepthNode(LifecycleNode):
                 self._parameter_set.of(name),
                 self._healths[name],
                 self._receive,
+                prepare,
                 self._publisher.frames.forget,
             )
             for name in parameters.cameras
         }
         info = engine.info
+        size = "free size" if info.has_free_size else f"{info.width}x{info.height}"
         self.get_logger().info(
-            f"configured: {info.name} {info.version}, {info.width}x{info.height}, {parameters.backend}, "
+            f"configured: {info.name} {info.version}, {size}, {parameters.backend}, "
             f"cameras {', '.join(parameters.cameras)}"
         )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)
         self._inference = InferenceThread(
-            self, self._pipeline, self._publisher, self._ports, self._healths, lambda: self._parameter_set
+            self,
+            self._engine,
+            self._pipeline,
+            self._publisher,
+            self._ports,
+            self._healths,
+            lambda: self._parameter_set,
         )
         self._inference.start()
         self._state = "active"
@@ -154,8 +170,6 @@ class DepthNode(LifecycleNode):
         health = self._healths[camera]
         if self._state != "active" or not self._publisher.is_wanted(camera):
             health.count_unwanted()
-        elif not self._engine.is_ready:
-            reject(self, health, FrameError(ENGINE_NOT_READY, self._engine.message()))
         else:
             self._inference.put(camera, image)
 

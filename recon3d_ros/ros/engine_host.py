@@ -1,10 +1,10 @@
-"""The node's engine: built and proved in the background, watched in service, replaced in an explicit order."""
+"""The node's engine: one model, and for each network size that its cameras need an engine of its own."""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,36 +15,17 @@ from recon3d_ros.core.model import read_model_info
 from recon3d_ros.core.pipeline import Engine, Prediction
 from recon3d_ros.core.self_test import read_self_test
 from recon3d_ros.engines import EngineError, EngineOptions, model_path, open_engine
-from recon3d_ros.engines.fallback import (
-    REFERENCE,
-    Refusal,
-    close,
-    fallback_order,
-    first_proved,
-    label,
-    open_proved,
-    require,
-)
-from recon3d_ros.engines.watchdog import Watchdog
+from recon3d_ros.engines.fallback import REFERENCE, Progress, fallback_order, label, open_proved, require
 from recon3d_ros.ros.diagnostics import key_values
+from recon3d_ros.ros.engine_lane import EngineLane
 from recon3d_ros.ros.log_forwarding import RosLogHandler
 from recon3d_ros.ros.parameters import DepthNodeParameters
 
-STOP_SECONDS = 2.0  # what a build has to notice that it is no longer wanted; launch kills a node after 5
-LOG_SECONDS = 10.0  # between two lines on a build's progress
+STOP_SECONDS = 2.0  # what the builds have to notice that they are not wanted; launch kills a node after 5
+# Sizes that get engines; more are left to ONNX Runtime. A CameraInfo that keeps changing must not fill the GPU.
+MAX_SIZES = 8
 
-
-class _Stopped(Exception):
-    """Raised within a build that is no longer wanted."""
-
-
-@dataclass(frozen=True)
-class _Serving:
-    """What answers now. Replaced as a whole, so that a batch sees one engine or the other, never a mixture."""
-
-    engine: Engine
-    options: EngineOptions
-    watchdog: Watchdog | None
+Size = tuple[int, int]  # (height, width)
 
 
 def engine_options(parameters: DepthNodeParameters) -> EngineOptions:
@@ -66,12 +47,13 @@ def engine_options(parameters: DepthNodeParameters) -> EngineOptions:
 
 
 class EngineHost:
-    """An Engine whose inside may change between two batches.
+    """An Engine for every size that its model takes, whose inside may change between two batches.
 
-    ONNX Runtime is the reference and the last resort, so it is loaded first, at once; with `backend: onnxruntime`
-    that is all. Any other engine is built (or taken from the cache) and proved in a thread of its own: `configure`
-    does not wait for it, since a build takes minutes and would keep the executor, and with it every service and
-    the diagnostics, from running. Until an engine is proved the host is not ready, or ONNX Runtime serves.
+    ONNX Runtime is the reference and the last resort, takes every size, and is loaded once, at once. Engines of
+    other run times are built (or taken from the cache) and proved in the background (EngineLane): `configure` does
+    not wait for them, since a build takes minutes and would keep the executor, and with it every service and the
+    diagnostics, from running. Of a model whose size is free each size is proved by itself: it gets a lane when
+    `prepare` first asks for it. Otherwise there is one lane.
 
     Args:
         model: the one-file model, as recon3d_ros.engines.model_path takes it.
@@ -88,159 +70,114 @@ class EngineHost:
         self._path = model_path(model)
         self.info = read_model_info(self._path)
         self._asked = options
+        self._serve_while_building = serve_while_building
         self._logger = logger
-        self._refusals: list[Refusal] = []
-        self._preparing, self._phase, self._share = label(options), "", 0.0
-        self._since = self._last_log = time.monotonic()
-        self._is_closed = threading.Event()
-        self._lock = threading.Lock()  # of the change from one engine to another
-        self._thread: threading.Thread | None = None
+        self._has_sizes = self.info.has_free_size and options.backend != REFERENCE
+        self._lanes: dict[Size | None, EngineLane] = {}  # by size; None where one lane takes every size
+        self._is_closed = False
+        self._lock = threading.Lock()  # of the lanes: the executor's thread and the inference thread ask for them
+        self._turn = threading.Lock()  # to build
         self._log_handler = RosLogHandler(logger)
         self._log_handler.start()
         try:
-            self._open(serve_while_building)
+            self._open()
         except Exception:
             self._log_handler.stop()
             raise
 
-    def _open(self, serve_while_building: bool) -> None:
-        options = self._asked
-        reference_options = fallback_order(options)[-1]
-        self._reference = open_engine(self._path, reference_options)
-        self._as_reference = _Serving(self._reference, reference_options, None)
-        self._serving: _Serving | None = self._as_reference
-        if options.backend == REFERENCE:
-            return
-        require(self._path, options)
-        self._test = read_self_test(self._path, self.info)
-        if not serve_while_building:
-            self._serving = None
-        self._start(fallback_order(options))
+    def _open(self) -> None:
+        self._reference = open_engine(self._path, fallback_order(self._asked)[-1])
+        if self._asked.backend != REFERENCE:
+            require(self._path, self._asked)
+            self._test = read_self_test(self._path, self.info)
+        if not self._has_sizes:
+            self.prepare(self.info.size)
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether there is an engine to serve with; once there is one, there always is."""
-        return self._serving is not None
+    def prepare(self, size: Size) -> None:
+        """Begins to build the engine that images of this (height, width) need, where it is not begun yet."""
+        key = size if self._has_sizes else None
+        with self._lock:
+            if key in self._lanes or self._is_closed:
+                return
+            self._lanes[key] = EngineLane(
+                f"engine {_text(key)}" if key else "engine",
+                dataclasses.replace(self._asked, size=key),
+                self._reference,
+                self._prove if len(self._lanes) < MAX_SIZES else self._reference_alone,
+                turn=self._turn,
+                serve_while_building=self._serve_while_building,
+                logger=self._logger,
+            )
+
+    def is_ready(self, size: Size) -> bool:
+        """Whether images of this size are answered; once they are, they always are."""
+        lane = self._lane(size)
+        return lane is not None and lane.is_ready
 
     def infer(self, images: npt.NDArray[np.uint8], focals: npt.NDArray[np.float32]) -> Prediction:
         """Returns the depth of a batch; see recon3d_ros.core.pipeline.Engine.
 
         Raises:
-            EngineError: the first engine is still being built, or ONNX Runtime cannot answer either.
+            EngineError: the engine of this size is still being built, or ONNX Runtime cannot answer either.
         """
-        serving = self._serving
-        if serving is None:
-            raise EngineError(self.message())
-        try:
-            prediction = serving.engine.infer(images, focals)
-            reason = serving.watchdog.look(images, focals, prediction.depth) if serving.watchdog else ""
-        except Exception as error:  # whatever a run time raises; a bad batch fails in the reference too
-            if serving.watchdog is None:
-                raise
-            reason = f"it raises {type(error).__name__}: {error}"
-        if not reason:
-            return prediction
-        answer = self._reference.infer(images, focals)  # where this fails too, the engine was not at fault
-        self._fall_back(serving, reason)
-        return answer
+        size = images.shape[1:3]
+        lane = self._lane(size)
+        if lane is None:
+            raise EngineError(self.message(size))
+        return lane.infer(images, focals)
 
-    def message(self) -> str:
-        """Returns what the engine does now, in a sentence."""
-        serving = self._serving
-        build = ""
-        if self._phase:
-            seconds = time.monotonic() - self._since
-            build = f"{self._preparing}: {self._phase}, {self._share:.0%}, {seconds:.0f} s"
-        if serving is None:
-            return build
-        refusal = f"; {self._refusals[-1]}" if self._refusals else ""
-        return f"serving with {label(serving.options)}{f' until ready: {build}' if build else ''}{refusal}"
+    def message(self, size: Size) -> str:
+        """Returns what the engine of a size does now, in a sentence."""
+        lane = self._lane(size)
+        return f"no engine was prepared for {_text(size)}" if lane is None else lane.message()
 
     def report(self) -> DiagnosticStatus:
-        """Returns the engine's state: OK as asked, WARN while it is built or replaced by another."""
-        serving = self._serving
-        is_as_asked = serving is not None and serving.options == self._asked
-        watchdog = serving.watchdog if serving else None
-        values = {
-            "asked": label(self._asked),
-            "serving": label(serving.options) if serving else "",
-            "phase": self._phase,
-            "progress": f"{self._share:.2f}" if self._phase else "",
-            **{f"refused.{n}": str(refusal) for n, refusal in enumerate(self._refusals, 1)},
-            "watchdog.frames": watchdog.frames if watchdog else 0,
-            "watchdog.referrals": watchdog.referrals if watchdog else 0,
-        }
+        """Returns the engines' state: OK as asked, WARN while one is built or replaced by another.
+
+        With one lane its state stands under plain keys, such as `serving`; with more each under its size, such as
+        `640x192.serving`.
+        """
+        with self._lock:
+            lanes = {"" if size is None else _text(size): lane for size, lane in self._lanes.items()}
+        values: dict[str, object] = {"asked": label(self._asked)}
+        if self._has_sizes:
+            values["sizes"] = ", ".join(lanes)
+        messages = []
+        for size, lane in lanes.items():
+            is_only = len(lanes) == 1
+            messages.append(lane.message() if is_only else f"{size}: {lane.message()}")
+            values |= {key if is_only else f"{size}.{key}": value for key, value in lane.values().items()}
+        is_as_asked = all(lane.is_as_asked for lane in lanes.values())
         return DiagnosticStatus(
             level=DiagnosticStatus.OK if is_as_asked else DiagnosticStatus.WARN,
             name="recon3d_depth: engine",
-            message=self.message(),
+            message="; ".join(messages) or "waiting for a CameraInfo, which says what size is needed",
             values=key_values(values),
         )
 
     def close(self) -> None:
-        """Ends a build and frees the engine; call it when nothing infers any more.
-
-        A builder that does not stop in time is left behind: what it makes goes to the cache, and is not used.
-        """
+        """Ends the builds and frees the engines; call it when nothing infers any more."""
         with self._lock:
-            self._is_closed.set()
-            serving, self._serving = self._serving, None
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
-        if serving is not None:
-            close(serving.engine)
+            self._is_closed = True
+            lanes = list(self._lanes.values())
+        for lane in lanes:
+            lane.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for lane in lanes:
+            lane.close(max(deadline - time.monotonic(), 0.0))
         self._log_handler.stop()
 
-    def _start(self, order: tuple[EngineOptions, ...]) -> None:
-        self._since = self._last_log = time.monotonic()
-        self._phase, self._share = "start", 0.0
-        self._thread = threading.Thread(target=self._change_to, args=(order,), name="engine", daemon=True)
-        self._thread.start()
+    def _lane(self, size: Size) -> EngineLane | None:
+        return self._lanes.get(size if self._has_sizes else None)
 
-    def _change_to(self, order: tuple[EngineOptions, ...]) -> None:
-        """Serves with the first engine of the order that is proved right; the last is ONNX Runtime."""
-        try:
-            engine, options = first_proved(order, self._prove, self._refuse)
-        except _Stopped:
-            return
-        except Exception as error:  # nothing may end this thread unseen; ONNX Runtime needs no proof
-            self._refuse(Refusal(label(self._asked), f"{type(error).__name__}: {error}"))
-            engine, options = self._reference, self._as_reference.options
-        with self._lock:
-            if self._is_closed.is_set():
-                close(engine)
-                return
-            watchdog = None if engine is self._reference else Watchdog(self._reference)
-            self._serving = _Serving(engine, options, watchdog)
-            self._phase = ""
-        self._logger.info(
-            f"engine: serving with {label(options)}, {time.monotonic() - self._since:.1f} s after start"
-        )
+    def _prove(self, options: EngineOptions, on_progress: Progress) -> Engine:
+        return open_proved(self._path, options, self._reference, self._test.at_size(options.size), on_progress)
 
-    def _prove(self, options: EngineOptions) -> Engine:
-        self._preparing = label(options)
-        return open_proved(self._path, options, self._reference, self._test, self._progress)
+    def _reference_alone(self, options: EngineOptions, on_progress: Progress) -> Engine:
+        if options.backend == REFERENCE:
+            return self._reference
+        raise EngineError(f"{MAX_SIZES} other sizes have engines; with network_pixels 0 all have one")
 
-    def _progress(self, phase: str, share: float) -> None:
-        if self._is_closed.is_set():
-            raise _Stopped
-        now = time.monotonic()
-        if phase != self._phase or now - self._last_log > LOG_SECONDS:
-            self._last_log = now
-            self._logger.info(f"engine: {self._preparing}: {phase}, {share:.0%}, {now - self._since:.0f} s")
-        self._phase, self._share = phase, share
 
-    def _refuse(self, refusal: Refusal) -> None:
-        self._refusals.append(refusal)
-        self._logger.warning(f"engine: {refusal}")
-
-    def _fall_back(self, serving: _Serving, reason: str) -> None:
-        """Serves with ONNX Runtime from the next batch on, and meanwhile prepares what follows in the order."""
-        with self._lock:
-            if self._serving is not serving or self._is_closed.is_set():
-                return
-            self._serving = self._as_reference
-        self._refuse(Refusal(label(serving.options), f"in service, {reason}"))
-        close(serving.engine)
-        order = fallback_order(self._asked)
-        self._start(order[order.index(serving.options) + 1 :])
+def _text(size: Size) -> str:
+    return f"{size[1]}x{size[0]}"

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from recon3d_ros.core.cloud_filters import CloudFilterOptions
 from recon3d_ros.core.obstacles import SplitOptions
+from recon3d_ros.core.pipeline import Framing
 from recon3d_ros.core.scale import SCALE_MODES
 from recon3d_ros.core.scan import ScanOptions
 from recon3d_ros.engines import BACKENDS, PRECISIONS, EngineOptions
 from recon3d_ros.ros.parameter_field import parameter
 
 # Where core or engines has a default of its own, it is taken from there.
-ENGINE, FILTERS, SPLIT, SCAN = EngineOptions(), CloudFilterOptions(), SplitOptions(), ScanOptions()
+ENGINE, FRAMING = EngineOptions(), Framing()
+FILTERS, SPLIT, SCAN = CloudFilterOptions(), SplitOptions(), ScanOptions()
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class DepthNodeParameters:
 
     model: str = parameter(
         "",
-        "One-file ONNX model; empty for the one that ships, 640x192; street_lite0_640x352 for 16:9.",
+        "One-file ONNX model; empty for the one that ships.",
     )
     backend: str = parameter("onnxruntime", "Inference run time.", choices=tuple(BACKENDS))
     threads: int = parameter(0, "CPU threads for inference; 0 lets the run time choose.", minimum=0, maximum=256)
@@ -62,7 +64,8 @@ class DepthNodeParameters:
     )
 
     cameras: tuple[str, ...] = parameter(
-        ("camera",), "Camera namespaces; each has its own topics, and frames that wait together form one batch."
+        ("camera",),
+        "Camera namespaces; each has its own topics. Frames that wait together form one batch a network size.",
     )
     image_topic: str = parameter(
         "image_raw", "Image topic within the camera's namespace (absolute if it starts with /).", per_camera=True
@@ -78,8 +81,16 @@ class DepthNodeParameters:
         "The images are rectified already (image_rect): take P of the CameraInfo and ignore its distortion.",
         per_camera=True,
     )
+    network_pixels: int = parameter(
+        FRAMING.network_pixels,
+        "Approximate pixels of the network's input, which has the camera's shape; time grows with them. "
+        "0: the model's default size, to which the image is cut. A model of a fixed size ignores this.",
+        minimum=0,
+        maximum=4_000_000,
+        per_camera=True,
+    )
     crop_position: float = parameter(
-        0.5,
+        FRAMING.crop_position,
         "Part kept where the image is taller or wider than the network's input: 0 top or left, 1 bottom or right.",
         minimum=0.0,
         maximum=1.0,

@@ -1,4 +1,4 @@
-"""From parameters to the options of a camera's view."""
+"""From parameters to the options of a camera's image and view."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from recon3d_ros.core.camera_view import ViewOptions
 from recon3d_ros.core.cloud_filters import CloudFilterOptions
 from recon3d_ros.core.masks import Polygon, parse_polygon
 from recon3d_ros.core.obstacles import SplitOptions
+from recon3d_ros.core.pipeline import Framing
 from recon3d_ros.core.scan import ScanOptions
 from recon3d_ros.core.transforms import numbers_of
 from recon3d_ros.ros.parameter_field import ParameterError
 from recon3d_ros.ros.parameters import DepthNodeParameters
+
+
+def framing(parameters: DepthNodeParameters) -> Framing:
+    """Returns how the parameters of a camera have its image cut and resized for the network."""
+    return Framing(parameters.network_pixels, parameters.crop_position)
 
 
 def view_options(parameters: DepthNodeParameters, *, max_depth: float = math.inf) -> ViewOptions:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from recon3d_ros.bags.bag_path import BagError
 from recon3d_ros.bags.cameras import decode, find_cameras
-from recon3d_ros.bags.reader import BagError, BagReader
+from recon3d_ros.bags.reader import BagReader
 from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.camera_info import camera_from_info, check_image_size
 from recon3d_ros.core.encodings import EncodingError

@@ -16,26 +16,29 @@ from typing import Any
 import cv2
 
 import recon3d_ros
-from recon3d_ros.bags.reader import BagError
+from recon3d_ros.bags.bag_path import BagError
 from recon3d_ros.core.atomic_file import open_atomically, write_json
 from recon3d_ros.core.model import read_model_info
 from recon3d_ros.engines import EngineOptions, default_model_path, load_engine
 from recon3d_ros.tools.bench_engines import Latency, as_json, latency_table, measure, open_engines, overhead
-from recon3d_ros.tools.bench_live import data_hash, live_table, run_live
 from recon3d_ros.tools.bench_plot import Bar, bar_chart
+from recon3d_ros.tools.engine import size_argument
 from recon3d_ros.tools.inputs import InputError
 
 REFERENCE = "onnxruntime"
 GPU_ENGINES = ("onnxruntime", "openvino", "tensorrt", "tensorrt:fp16", "tensorrt_rtx", "tensorrt_rtx:fp16")
-GPU_SIZES = ("192x640", "384x1280")  # height x width
-SHIPPED_WEIGHTS = Path("training") / "weights" / "street_lite0.safetensors"
+GPU_SIZES = ((192, 640), (384, 1280))  # (height, width)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `recon3d bench`."""
     parser.add_argument(
         "--model", type=Path, action="append", metavar="FILE",
-        help="one-file model; may be given for several sizes (default: the one that ships)",
+        help="one-file model; may be given several times (default: the one that ships)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sizes", nargs="+", type=size_argument, metavar="WIDTHxHEIGHT",
+        help="of the images, where a model leaves it free (default: its default size)",
     )  # fmt: skip
     parser.add_argument(
         "--engines", nargs="+", metavar="BACKEND[:PRECISION]",
@@ -46,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of each; 0: the run time chooses")
     parser.add_argument(
         "--gpu", action="store_true",
-        help=f"the GPU report: every run time, torch and the floor beside them, at {' and '.join(GPU_SIZES)}",
+        help="the GPU report: every run time, torch and the floor beside them, by default at "
+        + " and ".join(f"{width}x{height}" for height, width in GPU_SIZES),
     )  # fmt: skip
     parser.add_argument("--no-live", action="store_true", help="leave the live node out")
     parser.add_argument("--bag", type=Path, help="what the live node gets (default: the drive that ships)")
@@ -71,8 +75,6 @@ def main(args: argparse.Namespace) -> int:
     report: dict[str, Any] = {"metadata": metadata(models)}
     absent: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        if args.gpu and not args.model:
-            models = [*models, *_other_sizes(Path(folder), absent)]
         latencies = _measure_engines(models, args, absent)
         if args.gpu:
             latencies += _measure_device(models, args, report, absent)
@@ -114,6 +116,7 @@ def metadata(models: list[Path]) -> dict[str, Any]:
 def _measure_engines(models: list[Path], args: argparse.Namespace, absent: dict[str, str]) -> list[Latency]:
     latencies: list[Latency] = []
     for path in models:
+        sizes = _sizes(path, args, absent)
         engines, missing = open_engines(
             path,
             dict.fromkeys([REFERENCE, *(GPU_ENGINES if args.gpu else args.engines)]),
@@ -121,48 +124,39 @@ def _measure_engines(models: list[Path], args: argparse.Namespace, absent: dict[
             max_batch=max(args.batches),
             with_cuda_provider=args.gpu,
         )
-        measured, failed = measure(path, engines, args.batches, args.rounds)
+        measured, failed = measure(path, engines, sizes, args.batches, args.rounds)
         latencies += measured
         absent |= {**missing, **failed}
     return latencies
 
 
-def _other_sizes(folder: Path, absent: dict[str, str]) -> list[Path]:
-    """Returns the shipped network exported at the other sizes of the GPU report; needs a checkout with torch."""
-    root = Path(recon3d_ros.__file__).parents[1]
-    info = read_model_info(default_model_path())
-    models = []
-    for size in GPU_SIZES:
-        height, width = map(int, size.split("x"))
-        if (height, width) == (info.height, info.width):
-            continue
-        path = folder / f"{info.name}_{size}.onnx"
-        command = [
-            "training.export",
-            str(SHIPPED_WEIGHTS),
-            str(path),
-            "--height",
-            str(height),
-            "--width",
-            str(width),
-        ]
-        if _run_in_checkout(root, command, f"the network at {size}", absent) is not None:
-            models.append(path)
-    return models
+def _sizes(path: Path, args: argparse.Namespace, absent: dict[str, str]) -> list[tuple[int, int]]:
+    """Returns the sizes to measure a model at; notes those asked for that it does not take."""
+    info = read_model_info(path)
+    own = list(GPU_SIZES) if args.gpu and info.has_free_size else [info.size]
+    wanted: list[tuple[int, int]] = args.sizes or own
+    for height, width in wanted:
+        if not info.takes_size((height, width)):
+            absent[f"{path.name} at {width}x{height}"] = f"it takes {info.width}x{info.height} alone"
+    return [size for size in wanted if info.takes_size(size)]
 
 
 def _measure_device(
     models: list[Path], args: argparse.Namespace, report: dict[str, Any], absent: dict[str, str]
 ) -> list[Latency]:
     """Returns torch's latencies; puts the device's rates and the network's floor on it into the report."""
-    infos = [read_model_info(path) for path in models]
-    command = ["benchmarks.device", "--sizes", *(f"{info.height}x{info.width}" for info in infos)]
+    sizes = dict.fromkeys(size for path in models for size in _sizes(path, args, absent))
+    if not sizes:
+        return []
+    command = ["benchmarks.device", "--sizes", *(f"{height}x{width}" for height, width in sizes)]
     command += ["--batches", *map(str, args.batches), "--rounds", str(args.rounds), "--threads", str(args.threads)]
+    command += ["--no-onnxruntime"]  # it is among the engines
     output = _run_in_checkout(Path(recon3d_ros.__file__).parents[1], command, "torch and the floor", absent)
     if output is None:
         return []
     found = json.loads(output.splitlines()[-1])
-    report["device"] = {key: found[key] for key in ("device", "rates", "floors")}
+    report["device"] = {key: found[key] for key in ("device", "rates", "floors", "compile_seconds")}
+    absent |= found["absent"]
     print(f"device: {found['device']}")
     if not found["device"].startswith("NVIDIA"):
         absent["GPU"] = f"torch sees none; its rows and the floor are of the {found['device']}"
@@ -195,6 +189,8 @@ def _measure_live(
             "needs ROS 2: pip install -r requirements/ros-jazzy.txt, or source its setup.bash"
         )
         return {}
+    # Here, with rosbags that they read with: the engines are measured without either.
+    from recon3d_ros.tools.bench_live import data_hash, live_table, run_live
     from recon3d_ros.tools.demo import bundled_bag, set_environment
 
     set_environment()

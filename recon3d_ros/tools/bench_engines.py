@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -98,28 +99,34 @@ def open_engines(
 
 
 def measure(
-    path: Path, engines: dict[str, Engine], batches: Sequence[int], rounds: int
+    path: Path, engines: dict[str, Engine], sizes: Sequence[tuple[int, int]], batches: Sequence[int], rounds: int
 ) -> tuple[list[Latency], dict[str, str]]:
     """Measures each engine with each batch; the engines take turns, so that other work hits all alike.
+
+    Args:
+        path: the one-file model.
+        engines: of it, by name.
+        sizes: (height, width) of the images.
+        batches: how many images are in a call.
+        rounds: calls of each.
 
     Returns:
         The latencies, and why an engine failed, by name.
     """
     latencies: list[Latency] = []
     failed: dict[str, str] = {}
-    for batch in batches:
-        images, focals = _batch(path, batch)
+    for (height, width), batch in itertools.product(sizes, batches):
+        images, focals = _batch(path, batch, (height, width))
         calls: dict[str, Callable[[], object]] = {}
         for name, engine in engines.items():
             try:
                 engine.infer(images, focals)
                 calls[name] = partial(engine.infer, images, focals)
             except (EngineError, RuntimeError) as error:
-                failed[f"{name}, batch {batch}"] = str(error)
+                failed[f"{name}, {width}x{height}, batch {batch}"] = str(error)
         for name, seconds in in_turns(calls, rounds).items():
             median, p99 = np.percentile(seconds * 1e3, [50, 99])
-            info = engines[name].info
-            latencies.append(Latency(name, info.height, info.width, batch, float(median), float(p99)))
+            latencies.append(Latency(name, height, width, batch, float(median), float(p99)))
     return latencies, failed
 
 
@@ -152,10 +159,10 @@ def in_turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, n
     return {name: np.array(values) for name, values in seconds.items()}
 
 
-def _batch(path: Path, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Returns a batch of the model's own self-test images."""
-    test = read_self_test(path, read_model_info(path))
-    chosen = np.arange(size) % len(test.images)
+def _batch(path: Path, count: int, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Returns a batch of the model's own self-test images, of (height, width)."""
+    test = read_self_test(path, read_model_info(path), size)
+    chosen = np.arange(count) % len(test.images)
     return test.images[chosen], test.focals[chosen]
 
 

@@ -69,7 +69,7 @@ def _module(command: str) -> ModuleType:
 
 def _reason(error: Exception) -> str:
     """Returns what to tell the user where a traceback would only hide it; "" for what is our own fault."""
-    from recon3d_ros.bags.reader import BagError
+    from recon3d_ros.bags.bag_path import BagError
     from recon3d_ros.core.camera import CameraError
     from recon3d_ros.core.drive import DriveError
     from recon3d_ros.core.encodings import EncodingError

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recon3d_ros.core.atomic_file import open_atomically
-from recon3d_ros.core.model import read_model_info
+from recon3d_ros.core.model import parse_size, read_model_info
 from recon3d_ros.core.self_test import read_self_test
 from recon3d_ros.engines import (
     BUILT_BACKENDS,
@@ -89,7 +89,7 @@ def _prove(model: str, options: EngineOptions, built: BuiltEngine) -> int:
     """Compares an engine with ONNX Runtime, prints and records what was found; returns 1 unless it is right."""
     path = model_path(model)
     info = read_model_info(path)
-    test = read_self_test(path, info)
+    test = read_self_test(path, info, options.size)
     engine = TensorRtEngine(path, info, options, built)
     try:
         report = check_engine(
@@ -152,6 +152,12 @@ def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=BUILT_BACKENDS, default=BUILT_BACKENDS[0])
     parser.add_argument("--precision", choices=PRECISIONS, default=default.precision)
     parser.add_argument(
+        "--size",
+        type=size_argument,
+        metavar="WIDTHxHEIGHT",
+        help="where the model leaves it free: as the node's log names it (default: the model's default size)",
+    )
+    parser.add_argument(
         "--max-batch", type=int, default=default.max_batch, metavar="N", help="most images in one run"
     )
     parser.add_argument("--gpu", type=int, default=default.gpu, metavar="N")
@@ -180,7 +186,16 @@ def _options(args: argparse.Namespace) -> EngineOptions:
         workspace_mb=args.workspace_mb,
         cache_dir=args.cache_dir,
         cache_limit_mb=args.cache_limit_mb,
+        size=args.size,
     )
+
+
+def size_argument(text: str) -> tuple[int, int]:
+    """Returns (height, width) of a command line's WIDTHxHEIGHT."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"is {error}") from error
 
 
 def _gpu_facts(text: str) -> GpuFacts:
@@ -204,14 +219,15 @@ def _this_gpu() -> str:
 
 def _line(entry: CacheEntry) -> str:
     key = entry.key
-    (least, *_), _, (greatest, *_) = key.profile["image"]
+    (least, *_), _, (greatest, height, width, _) = key.profile["image"]
     batch = str(greatest) if least == greatest else f"{least} to {greatest}"
     core = key.flags.get("dla_core", -1)
     proof = "not checked" if entry.proof is None else ("proved" if entry.proof.is_good else "FAILED its check")
     accelerator = f", DLA {core}" if core >= 0 else ""
     return (
-        f"{entry.path.stem}: {key.backend} {key.version}, {key.precision}, batch {batch}{accelerator}, for "
-        f"{key.gpu}, {entry.size / 1e6:.1f} MB, built {entry.built_at} in {entry.build_seconds:.0f} s, {proof}"
+        f"{entry.path.stem}: {key.backend} {key.version}, {key.precision}, {width}x{height}, batch {batch}"
+        f"{accelerator}, for {key.gpu}, {entry.size / 1e6:.1f} MB, built {entry.built_at} in "
+        f"{entry.build_seconds:.0f} s, {proof}"
     )
 
 

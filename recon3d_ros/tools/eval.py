@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from recon3d_ros.bags.reader import is_bag
+from recon3d_ros.bags.bag_path import is_bag
 from recon3d_ros.core.atomic_file import write_json
 from recon3d_ros.core.judge import judge
 from recon3d_ros.core.report import make_report

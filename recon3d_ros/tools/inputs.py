@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from recon3d_ros.bags.reader import is_bag
+from recon3d_ros.bags.bag_path import is_bag
 from recon3d_ros.core.calibration import Calibration, load_calibration
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.preprocess import RawImage

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from recon3d_ros.bags.bag_path import BagError
 from recon3d_ros.bags.cameras import CAMERA_INFO, DEPTH_ENCODINGS, IMAGE
-from recon3d_ros.bags.reader import BagError, BagReader
+from recon3d_ros.bags.reader import BagReader
 from recon3d_ros.bags.transforms import EgoMotion, read_ego_motion, read_transforms
 from recon3d_ros.core.camera import CameraError
 from recon3d_ros.core.camera_info import camera_from_info

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from recon3d_ros.bags.reader import is_bag
+from recon3d_ros.bags.bag_path import is_bag
 from recon3d_ros.core.fusion_settings import PosedDepth
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.tools.inputs import InputError, InputOptions

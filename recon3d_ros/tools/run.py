@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from recon3d_ros.bags.writer import BagWriter
+from recon3d_ros.core.network_size import DEFAULT_NETWORK_PIXELS
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.engines import BACKENDS, EngineOptions
 from recon3d_ros.engines.fallback import load_proved
@@ -43,11 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that make_pipeline reads."""
+    parser.add_argument("--model", default="", metavar="FILE", help="one-file model (default: the one that ships)")
     parser.add_argument(
-        "--model",
-        default="",
-        metavar="FILE",
-        help="default: street_lite0; for 16:9: street_lite0_640x352",
+        "--network-pixels",
+        type=int,
+        default=DEFAULT_NETWORK_PIXELS,
+        metavar="N",
+        help="of the network's input, about, in the camera's shape; 0: the model's default size "
+        "(default: %(default)s)",
     )
     parser.add_argument("--backend", choices=list(BACKENDS), default=next(iter(BACKENDS)))
     parser.add_argument("--threads", type=int, default=0, help="for inference; 0 lets the run time choose")
@@ -63,8 +67,10 @@ def make_pipeline(args: argparse.Namespace) -> DepthPipeline:
         raise InputError(
             f"--min-range is {low:g} and --max-range {high:g}, expected 0 or more, and the second larger"
         )
+    if args.network_pixels < 0:
+        raise InputError(f"--network-pixels is {args.network_pixels}, expected 0 or more")
     engine = load_proved(args.model, EngineOptions(backend=args.backend, threads=args.threads))
-    return DepthPipeline(engine, **limits)
+    return DepthPipeline(engine, network_pixels=args.network_pixels, **limits)
 
 
 @dataclass
