@@ -32,6 +32,7 @@ soak: $(VENV)/.development
 
 # Installs nothing: a rented machine has its own torch, and often no network.
 train-gpu:
+	$(if $(MINUTES),,$(error MINUTES is missing: how long to train, such as make train-gpu MINUTES=10))
 	$(PYTHON) -m training.rented_gpu --minutes "$(MINUTES)" --out "$(OUT)" $(if $(RESUME),--resume "$(RESUME)")
 
 test-kilted: $(VENV)/kilted/.installed

@@ -108,6 +108,7 @@ def write_depth_bag(
     tf_from: int = 0,
     tf_late: int = 0,
     has_tf: bool = True,
+    info_height: int = HEIGHT,
 ) -> Path:
     """Writes the ball's depth with CameraInfo, /tf of base_link in odom, and /tf_static of the camera."""
     messages: list[tuple[str, Any, int]] = []
@@ -119,7 +120,7 @@ def write_depth_bag(
         stamp = START + index * STEP
         depth = np.nan_to_num(ball_depth(pose)) * unit
         pixels = np.rint(depth).astype(np.uint16) if encoding == "16UC1" else depth.astype(np.float32)
-        info = {"width": WIDTH, "height": HEIGHT, "k": K.reshape(-1)}
+        info = {"width": WIDTH, "height": info_height, "k": K.reshape(-1)}
         info["p"] = np.hstack([K, np.zeros((3, 1))]).reshape(-1)
         messages.append(("/camera/depth/camera_info", drives.camera_info_message(stamp, **info), stamp))
         messages.append(("/camera/depth/image", drives.image_message(pixels, stamp, encoding=encoding), stamp))

@@ -66,6 +66,11 @@ def test_a_region_of_interest_moves_the_principal_point() -> None:
     assert (camera.cx, camera.cy) == (200.5, 140.25)
 
 
+def test_a_region_of_interest_may_lie_far_from_the_principal_point() -> None:
+    camera = camera_from_info(camera_info(roi=roi(0, 280, 100, 80)))
+    assert (camera.cx, camera.cy) == (300.5, -89.75)
+
+
 def test_binning_scales_as_averaging_pixels_does() -> None:
     camera = camera_from_info(camera_info(binning_x=2, binning_y=4))
     assert (camera.width, camera.height, camera.fx, camera.fy) == (320, 90, 250.0, 120.0)

@@ -54,6 +54,19 @@ def test_a_default_size_that_is_none_is_refused(path: Path, size: str) -> None:
         read_model_info(write_model(path, has_free_size=True, metadata={"size": size}))
 
 
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        ({"has_free_size": True, "metadata": {"size": "99968x99968"}}, "size is '99968x99968'"),
+        ({"height": 2**20, "width": 2**20}, r"image' is uint8\[B,1048576,1048576,3\]"),
+        ({"height": -1, "width": -1}, "image' is uint8"),  # which its bytes say as 2^64 - 1
+    ],
+)
+def test_a_size_that_no_memory_holds_is_refused(path: Path, model: dict, found: str) -> None:
+    with pytest.raises(ModelError, match=f"{found}.* at most 16777216 pixels"):
+        read_model_info(write_model(path, **model))
+
+
 def test_a_model_takes_its_own_size_or_any_multiple_of_32_where_that_is_free(path: Path) -> None:
     fixed = read_model_info(write_model(path, height=30))
     free = read_model_info(write_model(path, has_free_size=True))

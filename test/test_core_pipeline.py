@@ -196,6 +196,18 @@ def test_a_calibration_that_keeps_changing_does_not_fill_the_memory() -> None:
     assert len(pipeline._rectifiers) == pipeline.MAX_CAMERAS
 
 
+def test_large_networks_of_a_calibration_that_keeps_changing_do_not_either(monkeypatch) -> None:
+    engine = FakeEngine(None, height=32, width=64, has_free_size=True)
+    pipeline = DepthPipeline(engine, network_pixels=4096)  # 64 x 64 of a square camera
+    monkeypatch.setattr(pipeline, "MAX_KEPT_PIXELS", 3 * 4096)
+    cameras = [CameraModel(60, 60, 64.0 + index, 66.0, 38.0, 27.0) for index in range(5)]
+    made = [pipeline.rectifier(camera) for camera in cameras]
+    assert len(pipeline._rectifiers) == 3
+    assert pipeline.rectifier(cameras[4]) is made[4] and pipeline.rectifier(cameras[2]) is made[2]
+    monkeypatch.setattr(pipeline, "MAX_KEPT_PIXELS", 1)
+    assert pipeline.rectifier(cameras[0]).camera.width == 64, "one is always made"
+
+
 def test_the_range_may_change_between_frames() -> None:
     pipeline = DepthPipeline(constant(5.0))
     pipeline.max_range = 4.0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from lenses import DISTORTED, LENSES, distort, rays_of_raw_pixels
 
-from recon3d_ros.core.camera import CameraModel
+from recon3d_ros.core.camera import CameraError, CameraModel
 from recon3d_ros.core.preprocess import RawImage, Rectifier, crop_to_aspect
 
 
@@ -84,6 +84,27 @@ def test_the_crop_is_the_largest_of_its_aspect(
     left, top, width, height = box
     crop = crop_to_aspect(camera, width=size[0], height=size[1], position=position)
     assert crop == camera.cropped(left=left, top=top, width=width, height=height)
+
+
+@pytest.mark.parametrize(("position", "first_row"), [(0.0, 0), (1.0, 1596)])
+def test_a_crop_may_lie_far_from_the_principal_point(position: float, first_row: int) -> None:
+    portrait = CameraModel(1080, 1920, 900.0, 900.0, 540.0, 950.0)  # a crop of 1080 x 324
+    rectifier = Rectifier(portrait, width=640, height=192, crop_position=position)
+    rows = np.arange(1920).repeat(1080).reshape(1920, 1080) // 8
+    image = rectifier(RawImage(rows.astype(np.uint8), "mono"))
+    ahead = np.array([[0.1, (first_row + 162.0 - 950.0) / 900.0, 1.0]])  # seen in the crop's middle row
+    (u, v), (_, raw_v) = rectifier.camera.project(ahead)[0], portrait.project(ahead)[0]
+    assert 0 < u < 640 and v == pytest.approx(95.8, abs=0.1)
+    assert image[round(v), round(u), 0] == pytest.approx(raw_v / 8, abs=1)
+    assert rectifier.valid_mask.all()
+
+
+@pytest.mark.parametrize(
+    ("source", "width", "height"), [((40_000, 3), 64, 32), ((3, 40_000), 64, 32), ((64, 3), 40_000, 32)]
+)
+def test_a_side_longer_than_opencv_can_resize_is_refused(source: tuple[int, int], width: int, height: int) -> None:
+    with pytest.raises(CameraError, match=f"cannot become {width}x{height}: expected at most 32766 pixels a side"):
+        Rectifier(CameraModel(*source, 3e4, 3e4, 2.0, 2.0), width=width, height=height)
 
 
 @pytest.mark.parametrize("model", DISTORTED)

@@ -11,7 +11,8 @@ from fake_engine import FakeEngine
 from recon3d_ros.core.model import ModelInfo
 from recon3d_ros.core.pipeline import Prediction
 from recon3d_ros.core.self_test import SelfTest
-from recon3d_ros.engines import EngineError, EngineOptions, fallback
+from recon3d_ros.engines import EngineError, EngineOptions, by_size, fallback
+from recon3d_ros.engines.by_size import EnginesBySize
 from recon3d_ros.engines.cache import Proof
 from recon3d_ros.engines.fallback import fallback_order, first_proved, label, load_proved, open_proved, require
 from recon3d_ros.engines.watchdog import HISTORY, PAUSE, Watchdog
@@ -179,6 +180,22 @@ def test_offline_a_model_of_free_size_has_an_engine_proved_for_each_size_that_co
         with pytest.raises(EngineError, match="the builder refuses 96x64"):
             engine.infer(np.zeros((1, 64, 96, 3), np.uint8), np.ones(1, np.float32))
     assert made[2:] == [(64, 96)], "what failed is not built again"
+
+
+def test_offline_no_more_engines_are_kept_than_there_is_room_for() -> None:
+    info = FakeEngine(None, height=32, width=64, has_free_size=True).info
+    opened: list[tuple[int, int]] = []
+
+    def open_at(size: tuple[int, int]) -> FakeEngine:
+        opened.append(size)
+        return FakeEngine(lambda i, f: Prediction(np.ones(i.shape[:3], np.float32)), height=size[0], width=size[1])
+
+    engine = EnginesBySize(info, open_at)
+    sizes = [(32 * n, 64) for n in range(1, by_size.MAX_SIZES + 3)]
+    for height, width in [*sizes, sizes[-1], sizes[0]]:
+        engine.infer(np.zeros((1, height, width, 3), np.uint8), np.ones(1, np.float32))
+    assert opened == [*sizes, sizes[0]]
+    assert len(engine._engines) == by_size.MAX_SIZES
 
 
 class Service:

@@ -282,16 +282,16 @@ def test_a_camera_whose_outputs_fail_costs_the_others_no_frame(drive):
     assert not street.out["front/scan"] and street.values("rear")["published"] == "3"
 
 
-def test_a_calibration_that_cannot_be_cropped_costs_the_other_camera_no_frame(drive):
+def test_a_camera_too_wide_to_be_resized_costs_the_other_camera_no_frame(drive):
     street = drive("front/depth/image_rect", "rear/depth/image_rect", cameras=["front", "rear"])
     info = street_info("front_optical_frame")
-    info.width, info.height = WIDTH * 4, HEIGHT  # only the middle is kept, and the principal point is far from it
-    info.k[2] = WIDTH * 7.0
+    info.width, info.height = 256 * WIDTH, HEIGHT  # more than OpenCV can resize
+    info.k[0] = info.k[4] = 32.0 * WIDTH
     street.infos["front"].publish(info)
     port = street.node._ports["front"]
-    street.harness.wait_for(lambda: port._calibration.camera.width == 4 * WIDTH, "the CameraInfo")
+    street.harness.wait_for(lambda: port._calibration.camera.width == 256 * WIDTH, "the CameraInfo")
     wide = image_of("front_optical_frame")
-    wide.width, wide.step, wide.data = 4 * WIDTH, 4 * WIDTH, wide.data.tobytes() * 4
+    wide.width, wide.step, wide.data = 256 * WIDTH, 256 * WIDTH, wide.data.tobytes() * 256
     # Both in one batch: the node takes what waits together.
     received = {
         "front": ReceivedImage(wide, time.monotonic()),
@@ -300,7 +300,7 @@ def test_a_calibration_that_cannot_be_cropped_costs_the_other_camera_no_frame(dr
     street.node._inference._infer(received)
     street.get("rear/depth/image_rect")
     street.wait_for_value("rejected.bad_camera_info", "1")
-    assert "principal point" in street.values()["last_error"]
+    assert "pixels a side" in street.values()["last_error"]
 
 
 def test_what_waited_for_a_merged_cloud_is_forgotten_when_the_node_pauses(drive):

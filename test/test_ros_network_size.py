@@ -230,10 +230,27 @@ def test_sizes_beyond_the_most_are_left_to_onnx_runtime(drive, build, monkeypatc
     monkeypatch.setattr(engine_host, "MAX_SIZES", 1)
     live = drive()
     live.start()
-    live.wait_for_value("384x288.serving", "onnxruntime fp32")
-    assert "1 other sizes have engines" in live.values()["384x288.refused.1"]
+    live.wait_for_value("others.serving", "onnxruntime fp32")
+    live.wait_for_message("448x256: serving with tensorrt fp16; others: serving with onnx", DiagnosticStatus.WARN)
     assert live.depth("rear") == pytest.approx(depth_of(FX_NARROW), rel=1e-4)
     assert build.sizes == [OF_WIDE]
+
+
+def test_a_camera_that_keeps_changing_its_size_waits_for_no_build_and_fills_no_diagnostics(
+    drive, build, monkeypatch
+):
+    monkeypatch.setattr(engine_host, "MAX_SIZES", 2)
+    live = drive()
+    live.start()
+    live.wait_for_value("384x288.serving", "tensorrt fp16")
+    build.may_finish.clear()
+    threads = threading.active_count()
+    for width in range(200, 400, 20):
+        live.send_info("rear", width, 60)
+    assert live.depth("rear") > 0, "a size without an engine is served at once"
+    assert threading.active_count() <= threads
+    assert live.values()["sizes"] == "448x256, 384x288"
+    assert len(live.values()) < 25
 
 
 def test_cleanup_ends_every_build_and_no_more_than_one_wait_is_spent_on_them(drive, build):

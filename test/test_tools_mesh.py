@@ -12,7 +12,7 @@ import drives
 import numpy as np
 import pytest
 from onnx_models import METRES_PER_FOCAL_PX, METRES_PER_GREY, write_model
-from posed_scenes import CENTER, COLOR, RADIUS, write_depth_bag, write_recording
+from posed_scenes import CENTER, COLOR, HEIGHT, RADIUS, WIDTH, write_depth_bag, write_recording
 
 from recon3d_ros.tools import mesh as mesh_tool
 from recon3d_ros.tools.cli import main
@@ -220,6 +220,16 @@ def test_floating_point_depth_in_millimetres_is_refused_and_read_with_its_scale(
     assert "--depth-scale 0.001" in capsys.readouterr().err
     assert main([*command, "--depth-scale", "0.001"]) == 0
     assert np.percentile(np.abs(distances(tmp_path / "ball.ply")), 95) < 0.01
+
+
+def test_depth_of_another_shape_than_its_camera_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = write_depth_bag(tmp_path / "bag", info_height=HEIGHT * 3 // 4)  # as after a change of the camera's size
+    assert main(["mesh", str(bag), "-o", str(tmp_path / "ball.ply")]) == 2
+    assert (
+        f"depth is {WIDTH}x{HEIGHT}, its camera {WIDTH}x{HEIGHT * 3 // 4}: of another" in capsys.readouterr().err
+    )
 
 
 def test_frames_that_tf_does_not_cover_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

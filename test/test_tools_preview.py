@@ -19,9 +19,11 @@ CAMERA = CameraModel(width=160, height=60, fx=80.0, fy=80.0, cx=70.0, cy=25.0)
 RED, GREEN = (217, 111, 91), (85, 251, 85)
 
 
-def make_frame(depth: float, *, color: tuple[int, int, int] = (200, 40, 10)) -> DepthFrame:
-    image = np.full((CAMERA.height, CAMERA.width, 3), color, dtype=np.uint8)
-    return DepthFrame(image, np.full((CAMERA.height, CAMERA.width), depth, np.float32), None, CAMERA, {})
+def make_frame(
+    depth: float, *, color: tuple[int, int, int] = (200, 40, 10), camera: CameraModel = CAMERA
+) -> DepthFrame:
+    image = np.full((camera.height, camera.width, 3), color, dtype=np.uint8)
+    return DepthFrame(image, np.full((camera.height, camera.width), depth, np.float32), None, camera, {})
 
 
 def hue(color: np.ndarray) -> float:  # type: ignore[type-arg]
@@ -80,6 +82,17 @@ def test_each_frame_is_a_row_of_three_panels() -> None:
     assert one.shape[1] > 2 * 160 * PANEL_HEIGHT // 60
     assert three.shape[1] == one.shape[1] and 3 * PANEL_HEIGHT < three.shape[0] < 3.2 * PANEL_HEIGHT
     np.testing.assert_array_equal(three[:PANEL_HEIGHT], one)
+
+
+def test_frames_of_any_shape_are_rows_of_one_picture() -> None:
+    portrait, panorama = CAMERA.resized(width=96, height=416), CAMERA.resized(width=3232, height=32)
+    frames = [make_frame(5.0, camera=camera) for camera in (CAMERA, portrait, panorama)]
+    picture = preview_rows(frames)
+    assert 3 * PANEL_HEIGHT < picture.shape[0] < 3.2 * PANEL_HEIGHT
+    assert picture.shape[1] < 4500
+    for frame in frames:
+        row = preview_rows([frame])
+        assert (row == (200, 40, 10)).all(axis=-1).any() and (row == color_depth(np.array([5.0]))[0]).any()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 11, 12, 13, 100, 1000])

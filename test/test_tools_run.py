@@ -215,6 +215,9 @@ def test_a_model_of_free_size_sees_the_shape_of_the_camera_in_the_pixels_given(
     assert depth_mm.shape == shape
 
 
-def test_a_negative_number_of_pixels_is_refused(tmp_path: Path, model: Path, capsys) -> None:
-    assert start(write_drive(tmp_path / "drive", 1), tmp_path / "out", model, "--network-pixels", "-1") == 2
-    assert "--network-pixels is -1, expected 0 or more" in capsys.readouterr().err
+@pytest.mark.parametrize("pixels", ["-1", "4000001", "1000000000"])
+def test_a_number_of_pixels_that_no_network_has_is_refused(
+    tmp_path: Path, model: Path, capsys, pixels: str
+) -> None:
+    assert start(write_drive(tmp_path / "drive", 1), tmp_path / "out", model, "--network-pixels", pixels) == 2
+    assert f"--network-pixels is {pixels}, expected 0 to 4000000" in capsys.readouterr().err

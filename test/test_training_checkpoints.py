@@ -140,6 +140,13 @@ def test_safetensors_of_another_program_are_refused(tmp_path) -> None:
         ({"encoder": "resnet9000"}, "cannot build.*resnet9000"),
         ({"encoder": "tiny", "wings": 2}, r"unknown keys \['wings'\]"),
         ({"encoder": "tiny", "decoder_channels": 5}, "cannot build"),
+        ({"encoder": "tiny", "decoder_channels": [24, 16, 12]}, "cannot build.*3 levels, expected 4"),
+        ({"encoder": "tiny", "decoder_channels": [10**6] * 4}, "cannot build.*from 1 to 4096"),
+        ({"encoder": "tiny", "decoder_channels": [24.0, 16.0, 12.0, 8.0]}, "cannot build.*whole numbers"),
+        ({"encoder": "tiny", "max_depth": "far"}, "max_depth is 'far', expected a number above 0"),
+        ({"encoder": "tiny", "canonical_focal": float("nan")}, "canonical_focal is nan"),
+        ({"encoder": "tiny", "min_depth": 200.0}, "expected the nearest below the farthest"),
+        ({"encoder": "tiny", "confidence_tolerance": 0}, "expected a factor above 1"),
         (["tiny"], "'config' is a list"),
     ],
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import errno
+import json
 import logging
+import math
 import os
 import shutil
 from pathlib import Path
@@ -27,7 +29,7 @@ from training.compact_state import (  # noqa: E402
 )
 from training.config import TrainConfig  # noqa: E402
 from training.models.depth_network import DepthNetworkConfig  # noqa: E402
-from training.state_files import MOMENTS_NAME, NETWORK_NAME  # noqa: E402
+from training.state_files import MOMENTS_NAME, NETWORK_NAME, read_both, tidy, write_both  # noqa: E402
 from training.train import train  # noqa: E402
 from training.trainer import TrainState, build_state, set_train_mode, train_step  # noqa: E402
 
@@ -190,6 +192,64 @@ def test_a_save_killed_between_its_two_files_is_whole(saved, tmp_path, monkeypat
         patch.setattr("os.replace", replace)
         write_compact_state(folder, state, CONFIG, base=base)
     assert read_compact_state(folder, base=base, config=CONFIG).step == 5
+
+
+def test_what_a_killed_save_has_left_is_ended_or_removed(saved, tmp_path, monkeypatch) -> None:
+    folder, state, base = saved
+    shutil.copytree(folder, tmp_path / "old")
+    waiting = folder / f".{MOMENTS_NAME}.partial"
+    train_step(state, a_batch(), CONFIG)
+    write_compact_state(folder, state, CONFIG, base=base)
+    shutil.move(folder / MOMENTS_NAME, waiting)  # killed between the two names
+    shutil.copy(tmp_path / "old" / MOMENTS_NAME, folder)
+    tidy(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [MOMENTS_NAME, NETWORK_NAME]
+    assert read_compact_state(folder, base=base, config=CONFIG).step == 5
+    for name in (NETWORK_NAME, MOMENTS_NAME):  # killed while it wrote
+        (folder / f".{name}.partial").write_bytes((tmp_path / "old" / name).read_bytes()[:1000])
+    tidy(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [MOMENTS_NAME, NETWORK_NAME]
+    assert read_compact_state(folder, base=base, config=CONFIG).step == 5
+
+
+def first_scale(tensors: dict[str, torch.Tensor], part: str) -> torch.Tensor:
+    return next(value for name, value in tensors.items() if name.startswith(part) and name.endswith(".scales"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda network, moments, facts: facts.pop("base_sha256"), r"lacks \['base_sha256'\] in its metadata"),
+        (lambda network, moments, facts: facts.update(counters="[]"), "not a state of this run's network"),
+        (
+            lambda network, moments, facts: facts.update(counters=counted(step="x")),
+            "step is 'x', expected",
+        ),
+        (lambda network, moments, facts: facts.update(counters=counted(samples=-5)), "samples is -5"),
+        (lambda network, moments, facts: facts.update(counters=counted(seconds=math.nan)), "seconds are nan"),
+        (lambda network, moments, facts: facts.update(counters=counted(averaged=10**30)), "averaged is 1000"),
+        (lambda network, moments, facts: first_scale(network, "network.").fill_(math.nan), "are not finite"),
+        (lambda network, moments, facts: first_scale(moments, "exp_avg_sq.").fill_(math.inf), "are not finite"),
+    ],
+)
+def test_a_state_that_lies_is_refused_by_name(saved, change, message: str) -> None:
+    folder, _, base = saved
+    network, moments, facts = read_both(folder)
+    change(network, moments, facts)
+    write_both(folder, network, moments, facts)
+    with pytest.raises(CheckpointError, match=rf"state: .*{message}"):
+        read_compact_state(folder, base=base, config=CONFIG)
+
+
+def counted(**changes: object) -> str:
+    return json.dumps({"step": 4, "samples": 12, "seconds": 1.0, "best": math.inf, "averaged": 4, **changes})
+
+
+def test_a_state_of_a_newer_version_is_refused_by_name(saved, monkeypatch) -> None:
+    folder, _, base = saved
+    monkeypatch.setattr("training.state_files.FORMAT", "0")
+    with pytest.raises(CheckpointError, match=r"state_network\.safetensors: is of format '1', expected '0'"):
+        read_compact_state(folder, base=base, config=CONFIG)
 
 
 def test_another_network_s_state_and_base_are_refused(saved, tmp_path) -> None:

@@ -17,6 +17,7 @@ from recon3d_ros.core.model import read_model_info  # noqa: E402
 from recon3d_ros.core.self_test import read_self_test, street_like_image  # noqa: E402
 from recon3d_ros.engines import default_model_path, load_engine  # noqa: E402
 from training import export as export_module  # noqa: E402
+from training.checkpoints import CheckpointError, load_network  # noqa: E402
 from training.datasets import Frame, ShardFrames  # noqa: E402
 from training.export import ExportError, export, main  # noqa: E402
 from training.models.depth_network import DepthNetwork, DepthNetworkConfig  # noqa: E402
@@ -43,6 +44,48 @@ def model_path(network: DepthNetwork, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     export(network, path, **ABOUT)
     return path
+
+
+def altered(model_path, path, change) -> None:
+    """Writes a model with a change, and a checksum and metadata that fit it."""
+    model = onnx.load(model_path)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    change(model.graph, metadata)
+    graph = model.graph.SerializeToString(deterministic=True)
+    onnx.helper.set_model_props(model, {**metadata, "sha256": hashlib.sha256(graph).hexdigest()})
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def claim_a_huge_size(graph, metadata) -> None:
+    graph.initializer[0].dims[:] = [10**12]
+
+
+def name_twice(graph, metadata) -> None:
+    graph.initializer.append(graph.initializer[0])
+
+
+def hold_text(graph, metadata) -> None:
+    name = graph.initializer[0].name
+    graph.initializer[0].CopyFrom(onnx.helper.make_tensor(name, onnx.TensorProto.STRING, [1], [b"x"]))
+
+
+def cut_the_configuration(graph, metadata) -> None:
+    metadata["depth_network_config"] = "{"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (claim_a_huge_size, "not a readable checkpoint"),
+        (name_twice, r"it holds .* twice"),
+        (hold_text, "not a readable checkpoint"),
+        (cut_the_configuration, "its metadata depth_network_config is no JSON"),
+    ],
+)
+def test_a_model_file_that_lies_is_no_checkpoint(model_path, tmp_path, change, message: str) -> None:
+    altered(model_path, tmp_path / "lie.onnx", change)
+    with pytest.raises(CheckpointError, match=rf"lie\.onnx: .*{message}"):
+        load_network(tmp_path / "lie.onnx")
 
 
 @pytest.fixture(scope="module")

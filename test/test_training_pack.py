@@ -353,9 +353,47 @@ def test_a_damaged_pack_is_refused_by_name(tmp_path: Path, kind: str) -> None:
         open_frames(tmp_path / "pack")
 
 
+def pack_bytes(index: bytes, content: bytes = b"") -> bytes:
+    body = struct.pack("<Q", len(index)) + index + content
+    return FORMAT + hashlib.sha256(body).digest() + body
+
+
+DRIVE = {"name": "a", "weight": 1, "frames": 0, "frames_of_drive": 0, "bytes": 0, "credit": "", "index": []}
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ("[]", "it has no frame"),
+        (json.dumps([DRIVE]), "it has no frame"),
+        ('{"a": "b"}', "'str' object"),
+        (json.dumps([{**DRIVE, "credit": None}]), "NoneType"),
+        (json.dumps([{**DRIVE, "credit": "\ud800"}]), "surrogates"),
+        ("[" * 100_000, "recursion"),
+    ],
+)
+def test_an_index_that_lies_is_refused_by_name(tmp_path: Path, index: str, message: str) -> None:
+    (tmp_path / PACK_NAME).write_bytes(pack_bytes(index.encode()))
+    with pytest.raises(DatasetError, match=rf"frames\.pack: its index cannot be read \(.*{message}"):
+        open_frames(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
-    [(1, 64), (1, 2**40), (3, 0.0), (7, -5), (7, "a"), (9, 10**9), (9, -3), (9, 7), (9, None), (3, [])],
+    [
+        (1, 64),
+        (1, 2**40),
+        (3, 0.0),
+        (7, -5),
+        (7, "a"),
+        (7, "9"),
+        (7, 2**70),
+        (9, 10**9),
+        (9, -3),
+        (9, 7),
+        (9, None),
+        (3, []),
+    ],
 )
 def test_a_frame_that_is_not_what_its_index_says_is_refused_by_name(
     tmp_path: Path, column: int, value: object
@@ -366,9 +404,7 @@ def test_a_frame_that_is_not_what_its_index_says_is_refused_by_name(
     (length,) = struct.unpack("<Q", body[:8])
     index = json.loads(body[8 : 8 + length])
     index[0]["index"][0][column] = value
-    text = json.dumps(index).encode()
-    body = struct.pack("<Q", len(text)) + text + body[8 + length :]
-    path.write_bytes(FORMAT + hashlib.sha256(body).digest() + body)
+    path.write_bytes(pack_bytes(json.dumps(index).encode(), body[8 + length :]))
     with pytest.raises(DatasetError, match=r"frames\.pack: (its index|frame 0)"):
         open_frames(tmp_path / "pack")[0]
 

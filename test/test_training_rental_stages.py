@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install -r require
 
 from recon3d_ros.engines import default_model_path  # noqa: E402
 from training.checkpoints import CheckpointError, load_network, save_published  # noqa: E402
-from training.config import TrainConfig  # noqa: E402
+from training.config import ConfigError, TrainConfig  # noqa: E402
 from training.export import relative_differences  # noqa: E402
 from training.onnx_file import ExportError  # noqa: E402
 from training.rental import folder as folder_module  # noqa: E402
@@ -29,6 +29,7 @@ from training.rental.folder import (  # noqa: E402
     STATE_FILES,
     FolderError,
     check_out,
+    claim,
     join_line,
     make_work_folder,
     write_parts,
@@ -36,9 +37,9 @@ from training.rental.folder import (  # noqa: E402
 from training.rental.gpu_tests import LINES, count_text, failed, read_results  # noqa: E402
 from training.rental.learn import Saver  # noqa: E402
 from training.rental.plan import AFTER_TRAINING, SHARES, Plan, margin_seconds, stage_seconds  # noqa: E402
-from training.rental.processes import Note, Outcome, RunningStage, StopRequest  # noqa: E402
+from training.rental.processes import Note, Outcome, RunningStage, StopRequest, error_text  # noqa: E402
 from training.rental.retries import next_try  # noqa: E402
-from training.rental.settings import Start, base_weights, fitting_workers  # noqa: E402
+from training.rental.settings import Start, base_weights, fitting_workers, make_start  # noqa: E402
 from training.rental.trials import Trial, fastest, measured, search  # noqa: E402
 from training.rental.weights import publish  # noqa: E402
 from training.trainer import build_state  # noqa: E402
@@ -187,7 +188,7 @@ def test_a_trial_trains_a_real_network_and_notes_a_lack_of_memory(monkeypatch) -
     def no_memory(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("training.rental.trials.train_step", no_memory)
+    monkeypatch.setattr("training.rental.trials.take_step", no_memory)
     assert measured(Trial(2, False, False, "fp32"), config, 0.05).fault == "out of memory"
 
 
@@ -244,6 +245,67 @@ def test_the_state_files_are_those_that_the_state_is_written_to() -> None:
     from training.state_files import NAMES
 
     assert STATE_FILES == NAMES
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_written(tmp_path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for out, message in (("file/out", "file is no folder"), ("link", "is a link to nothing")):
+        with pytest.raises(FolderError, match=message):
+            check_out(tmp_path / out, None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
+def test_of_two_rentals_only_one_writes_to_a_folder(tmp_path) -> None:
+    out = tmp_path / "a" / "out"
+    held = claim(out, None)
+    with pytest.raises(FolderError, match="another rental writes to it now"):
+        claim(out, out)
+    os.close(held)
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(FolderError, match="is not empty"):
+        claim(out, None)
+    os.close(claim(out, out))
+
+
+def test_only_a_folder_with_a_state_is_said_to_be_one_to_go_on_from(tmp_path) -> None:
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(FolderError, match="name a new folder"):
+        check_out(tmp_path, None)
+    for name in STATE_FILES:
+        (tmp_path / name).write_text("")
+    with pytest.raises(FolderError, match="go on with --resume"):
+        check_out(tmp_path, None)
+
+
+@pytest.mark.parametrize("line", ["device: cuda", "schedule: cosine"])
+def test_a_configuration_that_is_at_odds_with_the_rental_is_refused(tmp_path, line: str) -> None:
+    (tmp_path / "mine.yaml").write_text(line)
+    plan = Plan(1.0, 0.0, tmp_path, tmp_path, ("live",), "cpu", config=tmp_path / "mine.yaml")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: \w+ is '\w+'; this rental's is '\w+'"):
+        make_start(plan)
+
+
+def test_the_error_of_a_loading_process_is_the_one_that_is_reported() -> None:
+    from torch._utils import ExceptionWrapper
+
+    try:
+        raise OSError("/a/drive/x.jpg: is cut off")
+    except OSError:
+        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(OSError, match="cut off") as caught:
+        wrapped.reraise()
+    assert error_text(caught.value).endswith("OSError: /a/drive/x.jpg: is cut off")
+    assert error_text(ValueError("one\ntwo")) == "ValueError: one"
+
+
+def test_a_recording_that_cannot_be_read_is_left_out_where_there_is_another() -> None:
+    outcome = failure("DriveError: /a/drive/image/7.jpg: is cut off", config={"compile": True})
+    change = next_try(outcome, ("/a/drive:3", "/a/drive2", "live:5"))
+    assert change is not None and change.data == ("/a/drive2", "live:5") and not change.settings
+    assert "/a/drive:3 was left out" in change.sentence and "7.jpg: is cut off" in change.sentence
+    change = next_try(outcome, ("/a/drive",))
+    assert change is not None and not change.data
 
 
 def test_a_full_disk_is_named_before_anything_is_written(tmp_path, monkeypatch) -> None:

@@ -203,6 +203,7 @@ def test_a_batch_that_memory_is_too_small_for_is_halved_and_the_report_says_so(d
     [
         ("--minutes 0.4 --out {new}", "--minutes is 0.4, expected 0.5 or more"),
         ("--minutes nan --out {new}", "expected 0.5 or more"),
+        ("--minutes 1 --out {new} --save-seconds nan", "--save-seconds is nan, expected more than 0"),
         ("--minutes 1 --out {full}", "is not empty; name a new folder"),
         ("--minutes 1 --out {file}", "is a file"),
         ("--minutes 1 --out {new} --resume {full}", "state_network.safetensors: no such file; --resume names"),
@@ -221,6 +222,15 @@ def test_what_cannot_be_done_is_said_in_one_sentence_and_nothing_is_written(
     assert ending.value.code == 2
     assert message in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "mine.txt"]
+
+
+def test_a_python_without_torch_is_named_and_nothing_is_left(tmp_path) -> None:
+    program = "import sys; sys.modules['torch'] = None; from training.rented_gpu import main; main()"
+    command = [sys.executable, "-c", program, "--minutes", "1", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith(sys.executable), done.stderr
+    assert "torch" in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_gpu_it_says_so_in_one_sentence(tmp_path) -> None:
@@ -246,6 +256,11 @@ def test_the_state_of_another_network_and_data_that_are_not_there_are_refused_by
     status, errors = ended(*options, "--data", str(tmp_path / "nowhere"))
     assert status == 2 and "nowhere" in errors and "Traceback" not in errors
     assert not (tmp_path / "out").exists()
+
+
+def test_make_asks_for_the_minutes() -> None:
+    done = subprocess.run(["make", "-n", "train-gpu"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "MINUTES is missing" in done.stderr
 
 
 def test_make_starts_it_with_the_python_that_is_there_and_installs_nothing() -> None:

@@ -137,6 +137,12 @@ def test_a_weight_of_0_is_refused() -> None:
         parse_source("data:0")
 
 
+@pytest.mark.parametrize("weight", ["10001", "9" * 5000])
+def test_a_weight_that_memory_is_too_small_for_is_refused(weight: str) -> None:
+    with pytest.raises(ValueError, match=r"live:\d+: the weight is above 10000"):
+        parse_source(f"live:{weight}")
+
+
 @pytest.mark.parametrize("first", [0, 24])
 def test_ranks_see_together_what_one_sees_with_a_batch_of_all(first: int) -> None:
     whole = list(itertools.islice(BatchNumbers(first, 6, Ranks()), 4))

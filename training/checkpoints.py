@@ -119,8 +119,7 @@ def _read_torch(path: Path) -> Any:
             "when loaded, and was not loaded"
         ) from error
     except Exception as error:  # on damaged bytes torch raises a dozen unrelated classes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from error
+        raise CheckpointError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -129,7 +128,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             found = [(CONFIG_KEYS[k], v) for k, v in (file.metadata() or {}).items() if k in CONFIG_KEYS]
             task, config = (found[0][0], json.loads(found[0][1])) if found else ("depth", None)
             weights = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, RecursionError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
     return {"weights": weights} if config is None else {"config": config, "weights": weights, "task": task}
 
@@ -147,11 +146,22 @@ def _read_onnx(path: Path) -> dict[str, Any]:
             f"{path}: {info.name} carries no network to train on; expected a model of training.export, version "
             "0.1.1 or later of ours"
         )
-    tensors = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
-    weights = {name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for name, t in tensors.items()}
-    network = TASKS[CONFIG_KEYS[key]].network(_network_config(path, json.loads(metadata[key]), CONFIG_KEYS[key]))
+    try:
+        config = json.loads(metadata[key])
+    except (RecursionError, ValueError) as error:
+        raise CheckpointError(f"{path}: its metadata {key} is no JSON ({error}); export it again") from error
+    network = _network(path, config, CONFIG_KEYS[key])
     # Counters of batch norms do not change what a network says, and an ONNX file has no place for them.
     expected = {n: v for n, v in network.state_dict().items() if not n.endswith("num_batches_tracked")}
+    weights: dict[str, torch.Tensor] = {}
+    try:
+        for tensor in onnx.load(path).graph.initializer:
+            if tensor.name in weights:
+                raise ValueError(f"it holds {tensor.name} twice")
+            if tensor.name in expected:
+                weights[tensor.name] = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+    except Exception as error:  # on damaged tensors onnx raises half a dozen unrelated classes
+        raise CheckpointError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
     if lost := sorted(n for n, v in expected.items() if n not in weights or weights[n].dtype != v.dtype):
         raise CheckpointError(
             f"{path}: lacks {len(lost)} of {len(expected)} weights in float32, {lost[0]} among them: a model in "
@@ -159,7 +169,7 @@ def _read_onnx(path: Path) -> dict[str, Any]:
         )
     counters = {n: v for n, v in network.state_dict().items() if n not in expected}
     return {
-        "config": json.loads(metadata[key]),
+        "config": config,
         "weights": {name: weights[name] for name in expected} | counters,
         "task": CONFIG_KEYS[key],
     }
@@ -179,12 +189,29 @@ def load_network(path: Path, task: str | None = "depth") -> Any:
     content = read_checkpoint(path)
     if task is not None and content["task"] != task:
         raise CheckpointError(f"{path}: holds a network of task {content['task']}, expected one of task {task}")
-    network = TASKS[content["task"]].network(_network_config(path, content["config"], content["task"]))
+    network = _network(path, content["config"], content["task"])
     try:
         network.load_state_dict(content["weights"], strict=True)
     except (RuntimeError, TypeError) as error:
         raise CheckpointError(f"{path}: its weights do not fit its own 'config': {error}") from error
     return network.eval()
+
+
+def _network(path: Path, config: object, task: str) -> nn.Module:
+    """Returns the network of a configuration, with the weights that it starts from."""
+    network_config = _network_config(path, config, task)
+    try:
+        network: nn.Module = TASKS[task].network(network_config)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: holds a network that this version cannot build: {first_line(error)}"
+        ) from error
+    return network
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's text, or its class where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _network_config(path: Path, config: object, task: str) -> NetworkConfig:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from pathlib import Path
 
 import torch
@@ -105,7 +106,12 @@ def read_compact_state(
     entry = config_entry(config.network)
     if any(facts.get(name) != value for name, value in entry.items()):
         found = {name: value for name, value in facts.items() if name.endswith("_network_config")}
-        raise CheckpointError(f"{folder}: holds the state of a network of {found}, this run trains {entry}")
+        raise CheckpointError(
+            f"{folder}: holds the state of a network of {found}, this run trains {entry}; name the folder of a "
+            "rental of this network, or give the --config that it had"
+        )
+    if missing := [name for name in ("base_sha256", "published_sha256", "counters") if name not in facts]:
+        raise CheckpointError(f"{folder}: lacks {missing} in its metadata; expected what this module wrote")
     sha256 = weights_sha256(base)
     if sha256 not in (facts["base_sha256"], facts["published_sha256"]):
         raise CheckpointError(
@@ -117,10 +123,8 @@ def read_compact_state(
     try:
         _take_weights(state, network, base, is_published=sha256 == facts["published_sha256"])
         _take_moments(state, moments)
-        counters = json.loads(facts["counters"])
-        state.average.n_averaged.fill_(counters["averaged"])
-        for name in _COUNTERS:
-            setattr(state, name, counters[name])
+        _take_counters(state, json.loads(facts["counters"]))
+        _check_finite(state)
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder}: not a state of this run's network: {error}") from error
     state.first_step, state.first_seconds = state.step, state.seconds
@@ -179,11 +183,45 @@ def _take_moments(state: TrainState, tensors: Tensors) -> None:
         mean = blocks.from_signed_logarithms(_get(tensors, f"exp_avg.{name}"), parameter.shape)
         root = blocks.from_logarithms(_get(tensors, f"exp_avg_sq.{name}"), parameter.shape)
         state.optimizer.state[parameter] = {
-            "step": tensors[f"step.{name}"].to(parameter.device),
+            "step": tensors[f"step.{name}"].view(()).clamp(min=0.0).to(parameter.device),
             # As the weights lie in memory: see training.updates.
             "exp_avg": torch.empty_like(parameter, requires_grad=False).copy_(mean),
             "exp_avg_sq": torch.empty_like(parameter, requires_grad=False).copy_(root**2),
         }
+
+
+def _take_counters(state: TrainState, counters: dict[str, float]) -> None:
+    """Sets what was counted.
+
+    Raises:
+        ValueError: A number is none of its kind, or negative.
+    """
+    for name in ("step", "samples", "averaged"):
+        if type(counters[name]) is not int or not 0 <= counters[name] < 2**63:
+            raise ValueError(f"{name} is {counters[name]!r}, expected a whole number from 0 on")
+    seconds, best = float(counters["seconds"]), float(counters["best"])
+    if not (math.isfinite(seconds) and seconds >= 0) or math.isnan(best):
+        raise ValueError(f"seconds are {seconds}, the best error is {best}, expected numbers from 0 on")
+    state.average.n_averaged.fill_(counters["averaged"])
+    state.step, state.samples = counters["step"], counters["samples"]
+    state.seconds, state.best = seconds, best
+
+
+def _check_finite(state: TrainState) -> None:
+    """Makes sure that a training can go on.
+
+    Raises:
+        ValueError: A weight or a moment is not finite.
+    """
+    moments = {
+        f"{key} of {name}": value
+        for name, parameter in state.network.named_parameters()
+        for key, value in state.optimizer.state.get(parameter, {}).items()
+    }
+    for part in (state.network.state_dict(), state.averaged.state_dict(), moments):
+        for name, value in part.items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise ValueError(f"{name} holds numbers that are not finite")
 
 
 def _put(tensors: dict[str, Tensor], name: str, coded: Coded) -> None:

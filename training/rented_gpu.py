@@ -4,8 +4,9 @@ It needs no look after it is started: facts of the machine, GPU tests, trials, t
 error on held-out frames, a bench, and a report of all of it. It ends before the minutes are over; a stage that
 fails, hangs or does not fit is reported and left out. See training/README.md, "On a rented GPU".
 
-Ends with status 0, also when it was asked to stop (SIGTERM, Ctrl-C: what is learned is saved); 1 if no new weights
-or no state could be written; 2 if it cannot be done as asked, with nothing written.
+Ends with status 0, also when it was asked to stop (SIGTERM, Ctrl-C: what is learned is saved); 1 if the training
+broke before it had learned anything, or no weights or no state could be written; 2 if it cannot be done as asked,
+with nothing written.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from training.rental.folder import FolderError, check_out, check_resume, make_work_folder
 from training.rental.plan import SHORTEST_MINUTES, Plan, margin_seconds
+from training.rental.processes import StopRequest
 
 PACK = Path(".training/pack")
 DEFAULT_DATA = {False: ("live",), True: (f"{PACK}:7", "live:5")}  # without and with a pack
@@ -62,6 +64,8 @@ def make_plan(options: argparse.Namespace, started: float) -> Plan:
     """
     if not (math.isfinite(options.minutes) and options.minutes >= SHORTEST_MINUTES):
         raise ValueError(f"--minutes is {options.minutes:g}, expected {SHORTEST_MINUTES} or more")
+    if not options.save_seconds > 0:
+        raise ValueError(f"--save-seconds is {options.save_seconds:g}, expected more than 0")
     check_out(options.out, options.resume)
     if options.resume is not None:
         check_resume(options.resume)
@@ -85,10 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plan = make_plan(parser.parse_args(arguments), started)
     except (FolderError, ValueError, OSError) as error:
         parser.exit(2, f"{error}\n")
+    stop = StopRequest()  # from here on there is a work folder to remove
     try:
-        from training.rental.run import run  # imports torch, which takes seconds of those that are counted
-
-        sys.exit(run(plan, started))
+        try:
+            from training.rental.run import run  # imports torch, which takes seconds of those that are counted
+        except ImportError as error:
+            parser.exit(2, f"{sys.executable}: {error}; run this with a python that has torch and what it needs\n")
+        sys.exit(run(plan, started, stop))
     finally:
         shutil.rmtree(plan.work, ignore_errors=True)
 

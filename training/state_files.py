@@ -88,6 +88,27 @@ def read_both(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[
     )
 
 
+def tidy(folder: Path) -> None:
+    """Ends a save that was killed: gives it the last of its names where only that is missing, or removes it."""
+    network, moments = (folder / name for name in NAMES)
+    _waiting(network).unlink(missing_ok=True)
+    waiting = _waiting(moments)
+    if waiting.is_file():
+        facts = _facts(waiting)
+        if facts is not None and facts == _facts(network):
+            os.replace(waiting, moments)
+        else:
+            waiting.unlink()
+
+
+def _facts(path: Path) -> dict[str, str] | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, ValueError):
+        return None
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
@@ -96,7 +117,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged, or no state at all ({error})") from error
     if facts.get("format") != FORMAT or not set(NAMES) <= facts.keys():
-        raise CheckpointError(f"{path}: not a state of this package; expected what training.compact_state wrote")
+        raise CheckpointError(
+            f"{path}: is of format {facts.get('format')!r}, expected {FORMAT!r} as this version of "
+            "training.compact_state writes it; use the checkout that wrote it"
+        )
     name = path.name if path.name in NAMES else MOMENTS_NAME
     if digest(tensors) != facts[name]:
         raise CheckpointError(f"{path}: damaged: its content is not what was written; copy it again")

@@ -26,6 +26,7 @@ from training.workers import Loader, is_timeout
 
 Sample = dict[str, Tensor]
 LIVE = "live"  # in place of a folder
+MAX_WEIGHT = 10_000  # the samples of a row, as many as all weights together, are shuffled in memory
 
 
 class NumberedSamples(Protocol):
@@ -137,13 +138,15 @@ def parse_weight(text: str) -> tuple[str, int]:
     """Returns the name and the weight, 1 where there is none, of `NAME` or `NAME:WEIGHT`.
 
     Raises:
-        ValueError: The weight is 0.
+        ValueError: The weight is 0, or above MAX_WEIGHT.
     """
     name, colon, digits = text.rpartition(":")
-    if not colon or not digits.isdigit():
+    if not colon or not digits.isdecimal():
         return text, 1
-    if int(digits) == 0:
+    if not digits.strip("0"):
         raise ValueError(f"{text}: weight 0 takes no sample; leave it out, or give 1 or more")
+    if len(digits) > 9 or int(digits) > MAX_WEIGHT:
+        raise ValueError(f"{text[:80]}: the weight is above {MAX_WEIGHT}; weights are parts, such as 3 and 1")
     return name, int(digits)
 
 

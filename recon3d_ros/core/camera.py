@@ -36,8 +36,8 @@ class CameraModel:
         distortion: its coefficients in OpenCV's order; all zero means no distortion.
 
     Raises:
-        CameraError: on a size, focal length or principal point that no camera has, or on a distortion
-            model or number of coefficients that ROS does not define.
+        CameraError: on a size or focal length that no camera has, or on a distortion model or number of
+            coefficients that ROS does not define.
     """
 
     width: int
@@ -64,11 +64,6 @@ class CameraModel:
             raise CameraError(
                 f"focal lengths are fx={self.fx}, fy={self.fy} in a {self.width}x{self.height} image: no lens is "
                 "so wide; expected pixels, they may be in millimetres"
-            )
-        if not (-self.width < self.cx < 2 * self.width and -self.height < self.cy < 2 * self.height):
-            raise CameraError(
-                f"principal point ({self.cx}, {self.cy}) is far outside the {self.width}x{self.height} image; "
-                "the calibration belongs to another resolution"
             )
         if self.distortion_model not in DISTORTION_COEFFICIENTS:
             raise CameraError(
@@ -99,13 +94,17 @@ class CameraModel:
             K: intrinsics, 3x3 or 9 numbers in rows.
             distortion_model: a ROS name; "" means none. Zero coefficients of any model mean none too.
             distortion: the coefficients in OpenCV's order.
+
+        Raises:
+            CameraError: as of the camera, or the principal point is far outside the whole image. Outside a crop of
+                it, it may well be.
         """
         matrix = np.asarray(K, dtype=np.float64).reshape(-1)
         if matrix.size != 9:
             raise CameraError(f"K has {matrix.size} numbers, expected 9")
         coefficients = tuple(float(d) for d in np.asarray(distortion, dtype=np.float64).reshape(-1))
         is_distorted = any(d != 0.0 for d in coefficients)
-        return cls(
+        camera = cls(
             width=int(width),
             height=int(height),
             fx=float(matrix[0]),
@@ -115,6 +114,12 @@ class CameraModel:
             distortion_model=distortion_model if is_distorted else "none",
             distortion=coefficients if is_distorted else (),
         )
+        if not (-camera.width < camera.cx < 2 * camera.width and -camera.height < camera.cy < 2 * camera.height):
+            raise CameraError(
+                f"principal point ({camera.cx}, {camera.cy}) is far outside the {camera.width}x{camera.height} "
+                "image; the calibration belongs to another resolution"
+            )
+        return camera
 
     @property
     def K(self) -> npt.NDArray[np.float64]:

@@ -21,6 +21,7 @@ METADATA_KEYS = (
 )  # fmt: skip
 SIZE_KEY = "size"  # of the metadata: the default size of a model whose height and width are free
 SIZE_STEP = 32  # what free heights and widths are multiples of, pixels
+MAX_PIXELS = 4096 * 4096  # of a fixed or default size; a damaged or hostile one must not fill the memory
 REPAIR = "write it with 'python -m training.export' or 'recon3d import' (training/README.md)"
 
 
@@ -139,14 +140,19 @@ def parse_size(text: str) -> tuple[int, int]:
     """Returns the (height, width) of a free model's size, "WIDTHxHEIGHT".
 
     Raises:
-        ValueError: the text is no size in multiples of SIZE_STEP; the message says what was expected.
+        ValueError: the text is no size in multiples of SIZE_STEP, or has more than MAX_PIXELS; the message says
+            what was expected.
     """
     parts = text.split("x")
     if len(parts) == 2 and all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
         width, height = map(int, parts)
-        if width > 0 and height > 0 and width % SIZE_STEP == 0 and height % SIZE_STEP == 0:
+        is_multiple = width % SIZE_STEP == 0 and height % SIZE_STEP == 0
+        if 0 < width * height <= MAX_PIXELS and is_multiple:
             return height, width
-    raise ValueError(f"'{text}', expected WIDTHxHEIGHT in multiples of {SIZE_STEP}, such as 640x192")
+    raise ValueError(
+        f"'{text}', expected WIDTHxHEIGHT in multiples of {SIZE_STEP}, such as 640x192, and at most {MAX_PIXELS} "
+        "pixels"
+    )
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
@@ -198,6 +204,8 @@ def _read_size(path: Path, image: TensorSpec, metadata: dict[str, str]) -> tuple
     """Returns height, width and whether they are free, of an input that _check_tensors has passed."""
     height, width = image.shape[1:3]
     if isinstance(height, int) and isinstance(width, int):
+        if height * width > MAX_PIXELS:
+            raise ModelError(f"{path}: input 'image' is {image}, expected at most {MAX_PIXELS} pixels; {REPAIR}")
         return height, width, False
     if SIZE_KEY not in metadata:
         raise ModelError(

@@ -8,6 +8,7 @@ from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.model import SIZE_STEP, ModelInfo
 
 DEFAULT_NETWORK_PIXELS = 640 * 192  # of the images that the shipped network was trained on
+MAX_NETWORK_PIXELS = 4_000_000
 MAX_ROWS_CUT = 0.01  # share of the rows that may be cut so that the width needs no further step down
 
 

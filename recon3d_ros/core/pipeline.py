@@ -90,7 +90,8 @@ class DepthPipeline:
         network_pixels, crop_position: see Framing.
     """
 
-    MAX_CAMERAS = 64  # rectifiers kept; a camera that changes its calibration gets a new one
+    # Rectifiers kept; a camera that changes its calibration gets a new one, of 7 bytes a pixel.
+    MAX_CAMERAS, MAX_KEPT_PIXELS = 64, 64_000_000
 
     def __init__(
         self,
@@ -174,12 +175,18 @@ class DepthPipeline:
         framing = framing or self.framing
         rectifier = self._rectifiers.get((camera, framing))
         if rectifier is None:
-            if len(self._rectifiers) >= self.MAX_CAMERAS:
-                self._rectifiers.pop(next(iter(self._rectifiers)))
             height, width = self.network_size(camera, framing)
+            self._make_room(height * width)
             rectifier = Rectifier(camera, width=width, height=height, crop_position=framing.crop_position)
             self._rectifiers[camera, framing] = rectifier
         return rectifier
+
+    def _make_room(self, pixels: int) -> None:
+        """Forgets the rectifiers made first, until there is room for another of so many pixels."""
+        kept = {key: made.camera.height * made.camera.width for key, made in self._rectifiers.items()}
+        while kept and (len(kept) >= self.MAX_CAMERAS or sum(kept.values()) + pixels > self.MAX_KEPT_PIXELS):
+            oldest = next(iter(kept))
+            del kept[oldest], self._rectifiers[oldest]
 
 
 def by_size(rectifiers: Sequence[Rectifier]) -> list[list[int]]:

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from recon3d_ros.core.camera import CameraModel
+from recon3d_ros.core.camera import CameraError, CameraModel
 
+MAX_SIDE = 32_766  # pixels that cv2.remap takes
 TO_RGB = {
     "rgb": None,
     "bgr": cv2.COLOR_BGR2RGB,
@@ -87,9 +88,17 @@ class Rectifier:
         source: the camera whose images come in.
         camera: the undistorted camera of what comes out.
         valid_mask: (height, width) bool; False where the raw image has no pixel of that ray.
+
+    Raises:
+        CameraError: if the image or the network's input is longer than OpenCV can resize.
     """
 
     def __init__(self, source: CameraModel, *, width: int, height: int, crop_position: float = 0.5) -> None:
+        if max(source.width, source.height, width, height) > MAX_SIDE:
+            raise CameraError(
+                f"a {source.width}x{source.height} image cannot become {width}x{height}: expected at most "
+                f"{MAX_SIDE} pixels a side"
+            )
         self.source = source
         crop = crop_to_aspect(source.undistorted(), width=width, height=height, position=crop_position)
         self.camera = crop.resized(width=width, height=height)

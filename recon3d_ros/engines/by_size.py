@@ -11,6 +11,8 @@ from recon3d_ros.core.model import ModelInfo
 from recon3d_ros.core.pipeline import Engine, Prediction
 from recon3d_ros.engines.base import EngineError, check_batch
 
+MAX_SIZES = 16  # engines that are kept; the one opened first goes
+
 
 class EnginesBySize:
     """An engine of every size that the model takes; the first image of a size waits for its engine to be opened.
@@ -31,6 +33,8 @@ class EnginesBySize:
         check_batch(self.info, images, focals)
         _, height, width, _ = images.shape
         if (height, width) not in self._engines:
+            if len(self._engines) >= MAX_SIZES:
+                self._engines.pop(next(iter(self._engines)))
             try:
                 self._engines[height, width] = self._open_at((height, width))
             except EngineError as error:

@@ -16,7 +16,7 @@ from recon3d_ros.engines.base import EngineError
 
 log = logging.getLogger(__name__)
 # Part of an engine's key, to be raised when the same model and images give another graph than before.
-REVISION = 1
+REVISION = 2
 
 
 def convert_model(

@@ -22,8 +22,10 @@ from recon3d_ros.ros.log_forwarding import RosLogHandler
 from recon3d_ros.ros.parameters import DepthNodeParameters
 
 STOP_SECONDS = 2.0  # what the builds have to notice that they are not wanted; launch kills a node after 5
-# Sizes that get engines; more are left to ONNX Runtime. A CameraInfo that keeps changing must not fill the GPU.
+# Sizes that get engines; all others are left to ONNX Runtime. A CameraInfo that keeps changing must fill neither
+# the GPU nor the diagnostics.
 MAX_SIZES = 8
+OTHERS = "others"  # what they are called in the diagnostics
 
 Size = tuple[int, int]  # (height, width)
 
@@ -74,6 +76,7 @@ class EngineHost:
         self._logger = logger
         self._has_sizes = self.info.has_free_size and options.backend != REFERENCE
         self._lanes: dict[Size | None, EngineLane] = {}  # by size; None where one lane takes every size
+        self._others: EngineLane | None = None  # of all sizes beyond MAX_SIZES
         self._is_closed = False
         self._lock = threading.Lock()  # of the lanes: the executor's thread and the inference thread ask for them
         self._turn = threading.Lock()  # to build
@@ -99,15 +102,26 @@ class EngineHost:
         with self._lock:
             if key in self._lanes or self._is_closed:
                 return
-            self._lanes[key] = EngineLane(
-                f"engine {_text(key)}" if key else "engine",
-                dataclasses.replace(self._asked, size=key),
-                self._reference,
-                self._prove if len(self._lanes) < MAX_SIZES else self._reference_alone,
-                turn=self._turn,
-                serve_while_building=self._serve_while_building,
-                logger=self._logger,
-            )
+            if len(self._lanes) < MAX_SIZES:
+                asked = dataclasses.replace(self._asked, size=key)
+                self._lanes[key] = self._new_lane(f"engine {_text(key)}" if key else "engine", asked)
+            elif self._others is None:
+                self._others = self._new_lane(OTHERS, fallback_order(self._asked)[-1])
+                self._logger.warning(
+                    f"{MAX_SIZES} sizes have engines; {_text(size)} and all others are left to ONNX Runtime: set "
+                    "network_pixels to 0 for one size"
+                )
+
+    def _new_lane(self, name: str, asked: EngineOptions) -> EngineLane:
+        return EngineLane(
+            name,
+            asked,
+            self._reference,
+            self._prove,
+            turn=self._turn,
+            serve_while_building=self._serve_while_building,
+            logger=self._logger,
+        )
 
     def is_ready(self, size: Size) -> bool:
         """Whether images of this size are answered; once they are, they always are."""
@@ -135,19 +149,22 @@ class EngineHost:
         """Returns the engines' state: OK as asked, WARN while one is built or replaced by another.
 
         With one lane its state stands under plain keys, such as `serving`; with more each under its size, such as
-        `640x192.serving`.
+        `640x192.serving`; sizes that get no engine of their own share one, `others`.
         """
         with self._lock:
             lanes = {"" if size is None else _text(size): lane for size, lane in self._lanes.items()}
+            others = self._others
         values: dict[str, object] = {"asked": label(self._asked)}
         if self._has_sizes:
             values["sizes"] = ", ".join(lanes)
+        if others is not None:
+            lanes[OTHERS] = others
         messages = []
         for size, lane in lanes.items():
             is_only = len(lanes) == 1
             messages.append(lane.message() if is_only else f"{size}: {lane.message()}")
             values |= {key if is_only else f"{size}.{key}": value for key, value in lane.values().items()}
-        is_as_asked = all(lane.is_as_asked for lane in lanes.values())
+        is_as_asked = others is None and all(lane.is_as_asked for lane in lanes.values())
         return DiagnosticStatus(
             level=DiagnosticStatus.OK if is_as_asked else DiagnosticStatus.WARN,
             name="recon3d_depth: engine",
@@ -168,15 +185,10 @@ class EngineHost:
         self._log_handler.stop()
 
     def _lane(self, size: Size) -> EngineLane | None:
-        return self._lanes.get(size if self._has_sizes else None)
+        return self._lanes.get(size if self._has_sizes else None, self._others)
 
     def _prove(self, options: EngineOptions, on_progress: Progress) -> Engine:
         return open_proved(self._path, options, self._reference, self._test.at_size(options.size), on_progress)
-
-    def _reference_alone(self, options: EngineOptions, on_progress: Progress) -> Engine:
-        if options.backend == REFERENCE:
-            return self._reference
-        raise EngineError(f"{MAX_SIZES} other sizes have engines; with network_pixels 0 all have one")
 
 
 def _text(size: Size) -> str:

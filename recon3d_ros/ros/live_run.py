@@ -80,6 +80,8 @@ def play(
 
     def record(message: RecordedMessage) -> None:
         run.note_arrived(message)
+        if not message.stamp_ns and message.topic == "/diagnostics":
+            return  # from before the first /clock; at time 0 it would stretch the recording to decades
         recording.write_serialised(message.topic, message.type, message.data, message.stamp_ns)
 
     rclpy.init()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recon3d_ros.core.cloud_filters import CloudFilterOptions
+from recon3d_ros.core.network_size import MAX_NETWORK_PIXELS
 from recon3d_ros.core.obstacles import SplitOptions
 from recon3d_ros.core.pipeline import Framing
 from recon3d_ros.core.scale import SCALE_MODES
@@ -86,7 +87,7 @@ class DepthNodeParameters:
         "Approximate pixels of the network's input, which has the camera's shape; time grows with them. "
         "0: the model's default size, to which the image is cut. A model of a fixed size ignores this.",
         minimum=0,
-        maximum=4_000_000,
+        maximum=MAX_NETWORK_PIXELS,
         per_camera=True,
     )
     crop_position: float = parameter(

@@ -155,7 +155,7 @@ def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=size_argument,
         metavar="WIDTHxHEIGHT",
-        help="where the model leaves it free: as the node's log names it (default: the model's default size)",
+        help="where the model leaves it free: depth_size in /diagnostics (default: the model's default size)",
     )
     parser.add_argument(
         "--max-batch", type=int, default=default.max_batch, metavar="N", help="most images in one run"

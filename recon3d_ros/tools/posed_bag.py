@@ -27,6 +27,7 @@ from recon3d_ros.tools.posed_network import NetworkFrames, mounting_of
 
 SLACK_NS = 100_000_000  # the motion is carried on so far before its first pose and after its last
 MAX_WAITING = 30  # messages that wait for depth or colour of the same stamp
+MAX_STRETCH = 0.02  # of depth whose shape is not quite that of its camera
 NO_COLOR = "no colour image of the depth's stamp"
 
 
@@ -158,7 +159,13 @@ class DepthTopic:
                 f"depth has frame_id '{message.header.frame_id}', its CameraInfo '{info.header.frame_id}'; they "
                 "must be the same optical frame"
             )
-        camera = camera.undistorted().resized(width=depth.shape[1], height=depth.shape[0])
+        height, width = depth.shape
+        if abs(math.log(width * camera.height / (height * camera.width))) > MAX_STRETCH:
+            raise CameraError(
+                f"depth is {width}x{height}, its camera {camera.width}x{camera.height}: of another shape, so what "
+                "part of the view the depth shows is not known"
+            )
+        camera = camera.undistorted().resized(width=width, height=height)
         scaled = depth if self._scale == 1.0 else depth * np.float32(self._scale)
         return PosedDepth(
             scaled, camera, pose, None if color is None else rgb_of(color), name=f"depth at {stamp} ns"

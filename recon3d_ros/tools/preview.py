@@ -12,6 +12,7 @@ from recon3d_ros.core.colors import FAR, NEAR, Picture, color_depth
 from recon3d_ros.core.pipeline import DepthFrame
 
 PANEL_HEIGHT = 300
+MIN_PANEL_WIDTH, MAX_PANEL_WIDTH = 280, 1800  # room for the scale of metres; a panorama is no longer than this
 GAP = 6
 LEGEND = (2, 5, 10, 20, 40, 80)  # metres
 AHEAD, ASIDE = 40.0, 25.0  # metres shown from above: forward, and to each side
@@ -52,7 +53,7 @@ def preview_rows(frames: Sequence[DepthFrame]) -> Picture:
     """Returns a row of three panels for each frame: image, depth, and the cloud seen from above.
 
     Args:
-        frames: at least one; all of one size.
+        frames: at least one.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -61,7 +62,9 @@ def preview_rows(frames: Sequence[DepthFrame]) -> Picture:
         _join([_fit(frame.image), _fit(color_depth(frame.depth), legend=True), top_view(frame)])
         for frame in frames
     ]
-    gap = np.zeros((GAP, rows[0].shape[1], 3), dtype=np.uint8)
+    width = max(row.shape[1] for row in rows)  # a camera may change its size in the middle of a recording
+    rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    gap = np.zeros((GAP, width, 3), dtype=np.uint8)
     return np.vstack([part for row in rows for part in (row, gap)][:-1])
 
 
@@ -96,12 +99,17 @@ def top_view(frame: DepthFrame) -> Picture:
 
 
 def _fit(image: Picture, *, legend: bool = False) -> Picture:
-    """Returns the image at the panel's height, with a scale of metres in its lower right corner."""
-    width = round(image.shape[1] * PANEL_HEIGHT / image.shape[0])
-    panel = np.asarray(cv2.resize(image, (width, PANEL_HEIGHT), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    """Returns the image in the middle of a panel, with a scale of metres in its lower right corner."""
+    height, width, _ = image.shape
+    scale = min(PANEL_HEIGHT / height, MAX_PANEL_WIDTH / width)
+    height, width = max(round(height * scale), 1), max(round(width * scale), 1)
+    panel = np.zeros((PANEL_HEIGHT, max(width, MIN_PANEL_WIDTH), 3), dtype=np.uint8)
+    left, top = (panel.shape[1] - width) // 2, (PANEL_HEIGHT - height) // 2
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    panel[top : top + height, left : left + width] = resized
     if legend:
         bar = np.geomspace(NEAR, FAR, 240, dtype=np.float32)[None].repeat(10, axis=0)
-        left, top = width - bar.shape[1] - 24, PANEL_HEIGHT - 18
+        left, top = panel.shape[1] - bar.shape[1] - 24, PANEL_HEIGHT - 18
         panel[top - 20 : top + 14, left - 12 : left + bar.shape[1] + 20] //= 3
         panel[top : top + bar.shape[0], left : left + bar.shape[1]] = color_depth(bar)
         for metres in LEGEND:

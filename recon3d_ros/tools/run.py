@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from recon3d_ros.bags.writer import BagWriter
-from recon3d_ros.core.network_size import DEFAULT_NETWORK_PIXELS
+from recon3d_ros.core.network_size import DEFAULT_NETWORK_PIXELS, MAX_NETWORK_PIXELS
 from recon3d_ros.core.pipeline import DepthPipeline
 from recon3d_ros.engines import BACKENDS, EngineOptions
 from recon3d_ros.engines.fallback import load_proved
@@ -67,8 +67,8 @@ def make_pipeline(args: argparse.Namespace) -> DepthPipeline:
         raise InputError(
             f"--min-range is {low:g} and --max-range {high:g}, expected 0 or more, and the second larger"
         )
-    if args.network_pixels < 0:
-        raise InputError(f"--network-pixels is {args.network_pixels}, expected 0 or more")
+    if not 0 <= args.network_pixels <= MAX_NETWORK_PIXELS:
+        raise InputError(f"--network-pixels is {args.network_pixels}, expected 0 to {MAX_NETWORK_PIXELS}")
     engine = load_proved(args.model, EngineOptions(backend=args.backend, threads=args.threads))
     return DepthPipeline(engine, network_pixels=args.network_pixels, **limits)
 

@@ -181,7 +181,7 @@ class PackedFrames(Sequence[Frame]):
             raise DatasetError(f"{self._path}: is damaged or cut off: its checksum differs; copy or pack it again")
         try:
             self._read_index(start)
-        except (KeyError, TypeError, ValueError, struct.error) as error:
+        except (AttributeError, OverflowError, RecursionError, TypeError, ValueError, struct.error) as error:
             raise DatasetError(f"{self._path}: its index cannot be read ({error}); pack it again") from error
 
     def _read_index(self, start: int) -> None:
@@ -190,7 +190,13 @@ class PackedFrames(Sequence[Frame]):
         drives: list[dict[str, Any]] = json.loads(self._bytes[start + LENGTH.size : first].tobytes())
         self._lines = [line for drive in drives for line in drive.pop("index")]
         self.drives = tuple(PackedDrive(**drive) for drive in drives)
-        sizes = np.array([line[7:9] for line in self._lines], dtype=np.int64).reshape(-1, 2)
+        for drive in self.drives:
+            (drive.name + drive.credit).encode()  # they go into the metadata of what is trained on it
+        if not self._lines:
+            raise ValueError("it has no frame")
+        if any(type(size) is not int for line in self._lines for size in line[7:9]):
+            raise ValueError("the size of a frame is no whole number")
+        sizes = np.array([line[7:9] for line in self._lines], dtype=np.int64).reshape(len(self._lines), 2)
         self._starts = first + np.concatenate([[0], np.cumsum(sizes.sum(axis=1))])
         if (sizes < 0).any() or self._starts[-1] != len(self._bytes):
             raise ValueError(f"its frames fill {self._starts[-1]} of {len(self._bytes)} bytes")

@@ -13,6 +13,7 @@ from training.models.decoder import UNetDecoder
 from training.models.encoders import ENCODERS
 
 LOG_ERROR_RANGE = (-6.0, 2.0)
+MAX_CHANNELS = 4096  # of the decoder: ten times those of the largest encoder, and 0.6 GB a layer
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,21 @@ class DepthNetworkConfig:
         object.__setattr__(self, "decoder_channels", tuple(self.decoder_channels))
         if self.encoder not in ENCODERS:
             raise ValueError(f"encoder is {self.encoder!r}, expected one of {sorted(ENCODERS)}")
+        if not all(type(count) is int and 0 < count <= MAX_CHANNELS for count in self.decoder_channels):
+            raise ValueError(
+                f"decoder_channels are {self.decoder_channels}, expected whole numbers from 1 to {MAX_CHANNELS}"
+            )
+        for name in ("canonical_focal", "canonical_min_depth", "canonical_max_depth", "min_depth", "max_depth"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value!r}, expected a number above 0")
+        if self.min_depth >= self.max_depth or self.canonical_min_depth >= self.canonical_max_depth:
+            raise ValueError(
+                f"depth is {self.min_depth}..{self.max_depth} m, canonical {self.canonical_min_depth}.."
+                f"{self.canonical_max_depth} m, expected the nearest below the farthest"
+            )
+        if not isinstance(self.confidence_tolerance, int | float) or not 1 < self.confidence_tolerance < math.inf:
+            raise ValueError(f"confidence_tolerance is {self.confidence_tolerance!r}, expected a factor above 1")
 
 
 class DepthNetwork(nn.Module):

@@ -10,6 +10,7 @@ from training.rental.machine import machine_facts
 from training.rental.plan import Plan
 from training.rental.processes import Note
 from training.rental.settings import base_weights, fitting_workers, make_start
+from training.stream import LIVE, parse_weight
 
 
 class NoGpuError(ValueError):
@@ -29,8 +30,10 @@ def check(note: Note, plan: Plan) -> None:
             )
         start = make_start(plan)
         config = dataclasses.replace(start.config, device="cpu")
-        for source in open_sources(plan, config):
-            source.open_samples(width=config.width, height=config.height, seed=config.seed)
+        for text, source in zip(plan.data, open_sources(plan, config), strict=True):
+            samples = source.open_samples(width=config.width, height=config.height, seed=config.seed)
+            if parse_weight(text)[0] != LIVE:
+                samples[0]
         if plan.resume is not None:
             read_compact_state(plan.resume, base=base_weights(start), config=config)
     except (ValueError, OSError) as error:  # those of configurations, data sets and states are ValueErrors

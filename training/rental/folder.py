@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Sequence
@@ -32,17 +33,56 @@ def check_out(out: Path, resume: Path | None) -> None:
     Raises:
         FolderError: Something would be, or there is none.
     """
-    if out.exists() and not out.is_dir():
-        raise FolderError(f"{out}: is a file; --out names a folder")
+    if os.path.lexists(out) and not out.is_dir():
+        what = "a link to nothing" if not out.exists() else "a file"
+        raise FolderError(f"{out}: is {what}; --out names a folder")
+    parent = next(path for path in (out.absolute(), *out.absolute().parents) if os.path.lexists(path))
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        found = "cannot be written to" if parent.is_dir() else "is no folder"
+        raise FolderError(f"{out}: cannot be written: {parent} {found}; name another --out")
     is_own = resume is not None and out.is_dir() and resume.resolve() == out.resolve()
     if not is_own and out.is_dir() and any(out.iterdir()):
-        advice = f"go on with --resume {out}, or name another --out" if _holds_run(out) else "name a new folder"
+        advice = f"go on with --resume {out}, or name another --out" if _holds_state(out) else "name a new folder"
         raise FolderError(f"{out}: is not empty; {advice}; nothing in it was touched")
     if (free := free_gb(out)) < OUT_GB:
         raise FolderError(
             f"{out}: {1000 * free:.0f} MB are free on its disk, expected {1000 * OUT_GB:.0f} MB; make room there "
             "or name another --out"
         )
+
+
+def claim(out: Path, resume: Path | None) -> int:
+    """Makes the output folder and takes it for this process and those that it forks, until all have ended.
+
+    Returns:
+        The descriptor that holds it.
+
+    Raises:
+        FolderError: It cannot be made, another rental has it, or something is in it by now: see check_out.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        held = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise FolderError(f"{out}: cannot be written ({error.strerror}); name another --out") from error
+    try:
+        _lock(out, held)
+        check_out(out, resume)
+    except FolderError:
+        os.close(held)
+        raise
+    return held
+
+
+def _lock(out: Path, held: int) -> None:
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise FolderError(
+            f"{out}: another rental writes to it now; wait until that has ended, or name another --out"
+        ) from error
+    except OSError:
+        pass  # a network disk without locks
 
 
 def check_resume(folder: Path) -> None:
@@ -127,5 +167,5 @@ def too_large(out: Path) -> list[str]:
     return faults
 
 
-def _holds_run(out: Path) -> bool:
-    return any((out / name).exists() for name in (*STATE_FILES, REPORT_JSON, WEIGHTS))
+def _holds_state(out: Path) -> bool:
+    return all((out / name).is_file() for name in STATE_FILES)

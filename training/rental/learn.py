@@ -45,6 +45,8 @@ def learn(
         seconds: Until the process must have ended.
         resume: Folder with a state to go on from.
     """
+    stops: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stops.append(number))
     deadline = time.monotonic() + seconds - LEAVING_SECONDS[plan.device]
     start = make_start(plan, found, forced)
     config = dataclasses.replace(
@@ -59,8 +61,6 @@ def learn(
         state = read_compact_state(resume, base=base, config=config)
     saver = Saver(note, plan, start, config, base, first_samples=state.samples)
     saver(state)  # a full disk shows now, and not after the first minute
-    stops: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stops.append(number))
     run = plan.work / "run"
     try:
         train(

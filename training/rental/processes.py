@@ -148,8 +148,15 @@ def _work(work: Callable[..., None], args: tuple[Any, ...], notes: Path, log: Pa
         work(note, *args)
     except Exception as error:
         traceback.print_exc()
-        note(error=f"{type(error).__name__}: {error}".splitlines()[0])
+        note(error=error_text(error))
         sys.exit(1)
+
+
+def error_text(error: Exception) -> str:
+    """Returns an error in one line; that of a loading process has its own last, after the traceback."""
+    lines = f"{type(error).__name__}: {error}".strip().splitlines()
+    is_of_worker = len(lines) > 1 and "Caught " in lines[0] and " in DataLoader worker" in lines[0]
+    return lines[-1] if is_of_worker else lines[0]
 
 
 def _end_with_parent() -> None:

@@ -88,7 +88,7 @@ class Report:
         }
         self.content["finished"] = True
         with open_atomically(self._plan.out / REPORT_TEXT) as file:
-            file.write(report_text(self.content).encode())
+            file.write(report_text(self.content).encode(errors="backslashreplace"))  # paths may be any bytes
         self.write()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.rental.processes import Outcome
+from training.stream import LIVE, parse_weight
 
 MOST_TRIES = 6
 NO_ROOM = ("bus error", "shared memory", "no space left on device", "cannot allocate memory")
@@ -14,10 +15,11 @@ NO_ROOM = ("bus error", "shared memory", "no space left on device", "cannot allo
 
 @dataclass(frozen=True)
 class Change:
-    """Settings for the next try, and what the report says of it."""
+    """Settings for the next try, what the report says of it, and what to train on where that is to change."""
 
     settings: dict[str, Any]
     sentence: str
+    data: tuple[str, ...] = ()
 
 
 def next_try(outcome: Outcome, data: Sequence[str]) -> Change | None:
@@ -50,6 +52,10 @@ def next_try(outcome: Outcome, data: Sequence[str]) -> Change | None:
         return Change(
             {"learning_rate": rate}, f"{outcome.reason}; on from the last state at half the learning rate."
         )
+    left = tuple(text for text in data if not _is_named(text, outcome.reason))
+    if 0 < len(left) < len(data):
+        gone = ", ".join(text for text in data if text not in left)
+        return Change({}, f"{gone} was left out from here on ({outcome.reason}).", left)
     if config["compile"]:
         return Change({"compile": False}, f"The compiled training failed ({outcome.reason}): run eagerly.")
     if config["renderer"] == "cuda" and any(text.partition(":")[0] == "live" for text in data):
@@ -58,3 +64,9 @@ def next_try(outcome: Outcome, data: Sequence[str]) -> Change | None:
             f"Training failed with streets rendered on the GPU ({outcome.reason}): on the CPU now.",
         )
     return None
+
+
+def _is_named(text: str, reason: str) -> bool:
+    """Says whether an error names a file of what `PATH[:WEIGHT]` stands for."""
+    path = parse_weight(text)[0]
+    return path != LIVE and any(f"{path.rstrip('/')}{end}" in reason for end in ("/", ":"))

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing.util
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from training.rental.bench import run_bench
 from training.rental.check import check
-from training.rental.folder import PLAIN_WEIGHTS, STATE_FILES, WEIGHTS, remove_partial, too_large
+from training.rental.folder import (
+    PLAIN_WEIGHTS,
+    STATE_FILES,
+    WEIGHTS,
+    FolderError,
+    claim,
+    remove_partial,
+    too_large,
+)
 from training.rental.gpu_tests import lines_path, read_results, run_gpu_tests
 from training.rental.held_out import judge_held_out
 from training.rental.learn import learn, weights_path
@@ -21,21 +30,23 @@ from training.rental.report import Report
 from training.rental.retries import MOST_TRIES, next_try
 from training.rental.trials import Trial, fastest, run_trials
 from training.rental.weights import finish_weights, make_template
+from training.state_files import tidy
 
 # Stages end by themselves after their seconds; one that does not is killed so much later.
 GRACE_PART, GRACE_SECONDS = 0.2, 15.0
 
 
-def run(plan: Plan, started: float) -> int:
+def run(plan: Plan, started: float, stop: StopRequest) -> int:
     """Runs a rental to its end.
 
     Args:
         started: When it began, by time.monotonic().
+        stop: Ends it early.
 
     Returns:
         The exit status; see training.rented_gpu.
     """
-    stop = StopRequest()
+    multiprocessing.util.get_temp_dir()  # made here it goes with this process; a killed stage would leave its own
     checked = RunningStage("facts", check, plan, logs=plan.logs).wait(stage_seconds("facts", plan), stop)
     if fault := checked.result.pop("fault", ""):
         print(fault, file=sys.stderr)
@@ -43,6 +54,11 @@ def run(plan: Plan, started: float) -> int:
     if checked.outcome != "done":
         print(f"looking at the machine {checked.outcome}: {checked.reason}", file=sys.stderr)
         return 1
+    try:
+        claim(plan.out, plan.resume)  # held until this process ends
+    except FolderError as error:
+        print(error, file=sys.stderr)
+        return 2
     rental = Rental(plan, stop, checked)
     try:
         rental.run()
@@ -61,7 +77,6 @@ class Rental:
     """
 
     def __init__(self, plan: Plan, stop: StopRequest, checked: Outcome) -> None:
-        plan.out.mkdir(parents=True, exist_ok=True)
         remove_partial(plan.out)
         self.plan, self.stop, self.faults = plan, stop, list[str]()
         self.report = Report(plan)
@@ -81,6 +96,8 @@ class Rental:
         trained = self._train(found)
         if not trained.get("is_saved", True):
             self.faults.append(f"the last save failed: {trained['save_faults'][-1]}")
+        if fault := self._why_nothing_new(trained):
+            self.faults.append(fault)
         weights = weights_path(self.plan)
         self._end_template(wanted=weights.is_file())
         if weights.is_file():
@@ -99,6 +116,8 @@ class Rental:
         """
         if self._template is not None:
             self._template.end()
+        remove_partial(self.plan.out)
+        tidy(self.plan.out)
         for name, other in ((WEIGHTS, PLAIN_WEIGHTS), *((name, name) for name in STATE_FILES)):
             if not any(self.plan.out.glob(f"{name}*")) and not (self.plan.out / other).is_file():
                 self.faults.append(f"{self.plan.out / name}: was not written; see the report")
@@ -151,7 +170,15 @@ class Rental:
                 break
             self._note([change.sentence])
             forced |= change.settings
+            self.plan = dataclasses.replace(self.plan, data=change.data or self.plan.data)
         return outcome.result
+
+    def _why_nothing_new(self, trained: Mapping[str, Any]) -> str:
+        """Returns why a training that broke has left nothing but what it started from; "" where it has."""
+        last = [stage for stage in self.report.content["stages"] if stage["name"] == "training"][-1]
+        if last["outcome"] not in ("failed", "crashed", "timed out") or trained.get("new_samples"):
+            return ""
+        return f"nothing was learned: training {last['outcome']}: {last['reason']}"
 
     def _end_template(self, *, wanted: bool) -> None:
         """Waits for the model file that the weights are put into, as long as there is time."""

@@ -63,6 +63,12 @@ def make_start(
         raise ConfigError(f"{plan.config}: task is {task!r}; a rental trains networks of depth")
     usual = {**_defaults(plan.device), **(found or {}), "network": dataclasses.asdict(shipped)}
     values = {**overridden(usual, given), **(forced or {})}
+    for name in ("device", "schedule"):
+        if given.get(name, usual[name]) != usual[name]:
+            raise ConfigError(
+                f"{plan.config}: {name} is {given[name]!r}; this rental's is {usual[name]!r}: leave it out"
+                f"{', or give --device' if name == 'device' else ''}"
+            )
     origin = str(plan.config or "rental")
     config = make_config(values, origin=origin)
     is_shipped = config.network == shipped

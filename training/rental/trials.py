@@ -16,7 +16,7 @@ from training.rental.plan import Plan
 from training.rental.processes import Note
 from training.rental.settings import make_start
 from training.stream import Sample
-from training.trainer import TrainState, batch_length, build_state, set_train_mode, train_step
+from training.trainer import TrainState, batch_length, build_state, set_train_mode, take_step
 
 BATCHES = {"cuda": (64, 128, 256, 32), "cpu": (4, 2)}
 SECONDS_A_TRIAL = {"cuda": 1.5, "cpu": 1.0}
@@ -167,25 +167,28 @@ def measured(trial: Trial, config: TrainConfig, seconds: float) -> Trial:
 
 
 def _images_per_second(state: TrainState, config: TrainConfig, seconds: float) -> tuple[float, float]:
-    """Returns the images a second of training steps on one batch, and the seconds of the first step."""
+    """Returns the images a second of training steps on one batch, and the seconds of the first step.
+
+    Steps follow each other as in a training, which waits for the device only now and then: here after the last.
+    """
     batch = random_batch(config, state.device)
 
-    def step() -> None:
-        train_step(state, batch, config)
+    def wait() -> float:
         if state.device.type == "cuda":
             torch.cuda.synchronize()
+        return time.monotonic()
 
-    start = time.monotonic()
-    step()
-    first = time.monotonic() - start
+    start = wait()
+    take_step(state, batch, config)
+    first = wait() - start
     if config.device == "cuda":  # cuDNN and the allocator settle
-        step()
-        step()
-    start, steps = time.monotonic(), 0
+        take_step(state, batch, config)
+        take_step(state, batch, config)
+    start, steps = wait(), 0
     while time.monotonic() - start < seconds or steps == 0:
-        step()
+        take_step(state, batch, config)
         steps += 1
-    return steps * batch_length(batch) / (time.monotonic() - start), first
+    return steps * batch_length(batch) / (wait() - start), first
 
 
 def random_batch(config: TrainConfig, device: torch.device) -> Sample:

@@ -61,7 +61,8 @@ def publish(plan: Plan, weights: Path, template: Path, *, samples: int) -> list[
     if template.is_file():
         content = renewed(template, load_network(weights).state_dict(), description(plan, template, samples))
         names = write_parts(plan.out / WEIGHTS, content)
-        (plan.out / PLAIN_WEIGHTS).unlink(missing_ok=True)
+        for old in plan.out.glob(f"{PLAIN_WEIGHTS}*"):
+            old.unlink()
         return names
     names = write_parts(plan.out / PLAIN_WEIGHTS, weights.read_bytes())
     for old in plan.out.glob(f"{WEIGHTS}*"):
