@@ -49,7 +49,7 @@ setup(
         "openvino": ["openvino>=2024.0"],
         "tensorrt": ["cuda-bindings>=12.6", "onnx>=1.14"],  # beside TensorRT itself, which JetPack brings
         "tensorrt-rtx": ["cuda-bindings>=13.0", "onnx>=1.14", "tensorrt-rtx-cu13>=1.2"],
-        "reconstruction": ["open3d>=0.18", "trimesh>=4.0"],
+        "reconstruction": ["libusb-package>=1.0.26", "open3d>=0.18", "trimesh>=4.0"],
         "view": ["rerun-sdk>=0.30"],
         "test": ["pytest>=6.2"],
     },

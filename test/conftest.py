@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from recon3d_ros.core.fusion import import_open3d
+
 ROOT = Path(__file__).resolve().parents[1]
 # Tests skip where these are absent, which must not happen unseen.
-NEEDED_IN_CI = {"rclpy": "ros-jazzy", "rosbags": "runtime"}
+NEEDED_IN_CI = {"rclpy": "ros-jazzy", "rosbags": "runtime", "torch": "training", "open3d": "dev"}
 
 # Set before rclpy is imported; child processes inherit it.
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
@@ -25,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for module, requirements in NEEDED_IN_CI.items():
         if os.environ.get("CI") and importlib.util.find_spec(module) is None:
             raise pytest.UsageError(f"CI needs {module}: pip install -r requirements/{requirements}.txt")
+    if os.environ.get("CI"):
+        import_open3d()  # its wheel needs a system library: where that is missing, dozens of tests would skip
 
 
 @pytest.fixture

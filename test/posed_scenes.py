@@ -10,7 +10,11 @@ import cv2
 import drives
 import numpy as np
 import numpy.typing as npt
+import pytest
 from drives import ros_message, write_bag
+
+from recon3d_ros.core.fusion import import_open3d
+from recon3d_ros.core.fusion_settings import FusionError
 
 HEIGHT, WIDTH = 90, 140
 K = np.array([[110.0, 0.0, 66.5], [0.0, 112.0, 47.25], [0.0, 0.0, 1.0]])
@@ -20,6 +24,14 @@ START, STEP = 1_700_000_000_000_000_000, 100_000_000  # nanoseconds
 # The optical frame in base_link: x forward, y left, z up, one metre above it; its quaternion (x y z w) by hand.
 R_BASE_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 Q_BASE_OPTICAL = (-0.5, 0.5, -0.5, 0.5)
+
+
+def open3d_or_skip() -> Any:
+    """Returns the module; skips the test, or the module that is being collected, where it cannot be imported."""
+    try:
+        return import_open3d()
+    except FusionError as error:
+        pytest.skip(str(error), allow_module_level=True)
 
 
 def look_at(eye: npt.ArrayLike, target: npt.ArrayLike = CENTER) -> npt.NDArray[np.float64]:

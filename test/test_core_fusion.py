@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from posed_scenes import CENTER, COLOR, HEIGHT, RADIUS, WIDTH, K, around, ball_depth
+from posed_scenes import CENTER, COLOR, HEIGHT, RADIUS, WIDTH, K, around, ball_depth, open3d_or_skip
 
 from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.fusion import Volume
@@ -16,10 +16,7 @@ from recon3d_ros.core.fusion_settings import FusionError, FusionSettings, PosedD
 from recon3d_ros.core.mesh import count_edges
 from recon3d_ros.core.poses import PoseError
 
-try:
-    import open3d as o3d
-except (ImportError, OSError) as error:
-    pytest.skip(f"open3d cannot be imported ({error}): pip install open3d-cpu", allow_module_level=True)
+o3d = open3d_or_skip()
 trimesh = pytest.importorskip("trimesh", reason="trimesh judges the meshes")
 
 CAMERA = CameraModel.from_calibration(width=WIDTH, height=HEIGHT, K=K)

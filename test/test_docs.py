@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 from conftest import ROOT
 from drives import camera_messages, write_bag, write_drive
-from posed_scenes import write_depth_bag, write_recording
+from posed_scenes import open3d_or_skip, write_depth_bag, write_recording
 
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"(<!-- vehicle-only -->\n)?```bash\n(.*?)```", re.DOTALL)
@@ -77,7 +77,7 @@ def test_a_command_of_the_documentation_runs(desk: Path, command: str) -> None:
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what docs/reconstruction.md fuses."""
-    pytest.importorskip("open3d", reason="fusion needs open3d", exc_type=ImportError)
+    open3d_or_skip()
     folder = tmp_path_factory.mktemp("workshop")
     (folder / "recording").mkdir()
     write_recording(folder / "recording", layout="scenes")

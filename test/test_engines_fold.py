@@ -63,6 +63,26 @@ def test_the_folded_convolution_gives_the_same_answer(bias: bool, groups: int) -
     assert [node.op_type for node in model.graph.node] == ["Conv", "BatchNormalization"]
 
 
+def test_convolutions_that_share_a_kernel_but_no_batch_norm_keep_their_own_answers() -> None:
+    model = graph(bias=True)
+    rng = np.random.default_rng(6)
+    other = {"scale2": rng.uniform(0.5, 2, 4), "shift2": rng.normal(size=4), "variance2": rng.uniform(0.1, 3, 4)}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value.astype(np.float32), name) for name, value in other.items()
+    )
+    model.graph.node[1].output[0] = "y1"
+    model.graph.node.extend(
+        [
+            helper.make_node("Conv", ["x", "kernel", "bias"], ["c2"], pads=[1, 1, 1, 1]),
+            helper.make_node("BatchNormalization", ["c2", "scale2", "shift2", "mean", "variance2"], ["y2"]),
+            helper.make_node("Sub", ["y1", "y2"], ["y"]),
+        ]
+    )
+    folded = fold_batch_norms(model)
+    assert [node.op_type for node in folded.graph.node] == ["Conv", "Conv", "Sub"]
+    np.testing.assert_allclose(answer(folded), answer(model), rtol=1e-4, atol=1e-5)
+
+
 def test_a_convolution_that_something_else_reads_too_stays_as_it_is() -> None:
     model = graph(bias=True, branch=True)
     folded = fold_batch_norms(model)

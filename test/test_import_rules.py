@@ -75,10 +75,10 @@ def offenders(folder: str, is_allowed: object) -> list[str]:
 def test_core_imports_the_standard_library_numpy_opencv_yaml_and_itself() -> None:
     allowed = {"numpy", "cv2", "numba", "yaml", f"{PACKAGE}.core"}
     # Optional libraries, each imported inside a function of the files that need it.
-    optional = {"fusion": "open3d", "mesh_files": "trimesh"}
+    optional = {"fusion": {"open3d", "libusb_package"}, "mesh_files": {"trimesh"}}
     assert not offenders(
         f"{PACKAGE}/core",
-        lambda path, name: is_standard(name) or is_within(name, allowed | {optional.get(path.stem, "numpy")}),
+        lambda path, name: is_standard(name) or is_within(name, allowed | optional.get(path.stem, set())),
     )
 
 

@@ -37,7 +37,7 @@ ROSDEP_KEYS = {
     "yaml": "python3-yaml",
 }
 # Imported only on demand.
-OPTIONAL = {"onnx", "open3d", "openvino", "rerun", "trimesh"}
+OPTIONAL = {"libusb_package", "onnx", "open3d", "openvino", "rerun", "trimesh"}
 
 
 def imported_packages(path: Path) -> set[str]:

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from posed_scenes import CENTER, COLOR, HEIGHT, RADIUS, WIDTH, K, around, ball_depth
+from posed_scenes import CENTER, COLOR, HEIGHT, RADIUS, WIDTH, K, around, ball_depth, open3d_or_skip
 
 rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed")
 nav_msgs = pytest.importorskip("nav_msgs.msg", reason="nav_msgs is not installed")
 pytest.importorskip("std_srvs.srv", reason="std_srvs is not installed")
-pytest.importorskip("open3d", reason="fusion needs open3d", exc_type=ImportError)
+open3d_or_skip()
 trimesh = pytest.importorskip("trimesh", reason="mesh files need trimesh")
 
 from builtin_interfaces.msg import Time  # noqa: E402

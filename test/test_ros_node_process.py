@@ -49,3 +49,12 @@ def test_ctrl_c_ends_a_running_node_with_status_0(tmp_path: Path):
     time.sleep(0.5)
     assert process.stop() == 0
     assert "Traceback" not in log.read_text()
+
+
+def test_the_node_starts_in_the_folder_above_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "recon3d_ros").mkdir()
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "node.log"
+    with NodeProcess({}, log=log) as process:
+        wait_for(lambda: "configured: street_lite0" in log.read_text() or process.poll() is not None, "the node")
+        assert process.poll() is None, log.read_text()

@@ -12,12 +12,12 @@ import drives
 import numpy as np
 import pytest
 from onnx_models import METRES_PER_FOCAL_PX, METRES_PER_GREY, write_model
-from posed_scenes import CENTER, COLOR, HEIGHT, RADIUS, WIDTH, write_depth_bag, write_recording
+from posed_scenes import CENTER, COLOR, HEIGHT, RADIUS, WIDTH, open3d_or_skip, write_depth_bag, write_recording
 
 from recon3d_ros.tools import mesh as mesh_tool
 from recon3d_ros.tools.cli import main
 
-pytest.importorskip("open3d", reason="fusion needs open3d", exc_type=ImportError)
+open3d_or_skip()
 trimesh = pytest.importorskip("trimesh", reason="mesh files need trimesh")
 
 

@@ -6,6 +6,8 @@ Source: Curless and Levoy 1996 (the volume); Niessner et al. 2013 (blocks of vox
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Iterator
 from typing import Any
 
@@ -214,12 +216,25 @@ class Volume:
 def import_open3d() -> Any:
     """Returns the module; raises FusionError where it is not installed."""
     try:
+        _load_libusb()
         import open3d  # here: it weighs 300 MB, and only fusion needs it
     except (ImportError, OSError) as error:
         raise FusionError(
-            f"fusion needs Open3D ({error}): pip install 'recon3d_ros[reconstruction]', or open3d-cpu and trimesh"
+            f"fusion needs Open3D ({error}): pip install 'recon3d_ros[reconstruction]', or open3d-cpu, trimesh "
+            "and libusb-package"
         ) from error
     return open3d
+
+
+def _load_libusb() -> None:
+    """Loads the wheel's libusb where the system has none: Open3D's wheel is linked to it and does not bring it."""
+    try:
+        ctypes.CDLL("libusb-1.0.so.0")
+    except OSError:
+        with contextlib.suppress(ImportError):
+            import libusb_package
+
+            ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
 
 
 def to_uint8(colors: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

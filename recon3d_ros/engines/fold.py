@@ -60,7 +60,7 @@ def _fold(
     made = {conv.input[1]: kernel, norm.input[2]: (own_bias - mean) * scale + bias}
     names = []
     for name, values in made.items():
-        names.append(f"{name}_folded")
+        names.append(f"{norm.output[0]}_{name}_folded")  # convolutions may share a kernel, not their batch norms
         graph.initializer.append(onnx.numpy_helper.from_array(values.astype(np.float32), names[-1]))
     del conv.input[1:]
     conv.input.extend(names)

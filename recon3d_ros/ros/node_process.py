@@ -66,7 +66,7 @@ class NodeProcess:
         self._log = log.open("w")
         self._process = subprocess.Popen(
             [sys.executable, *start, "--ros-args", *overrides],
-            env={**ros_environment(), **os.environ},
+            env={**ros_environment(), **os.environ, "PYTHONPATH": _python_path()},
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
@@ -110,3 +110,13 @@ def _yaml(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(str, value))}]"
     return str(value)
+
+
+def _python_path() -> str:
+    """Returns PYTHONPATH with the folder of this package at its end.
+
+    In the folder above a checkout `python -m` takes the checkout itself, a folder of the package's name, for a
+    namespace package, because an editable install comes after all folders of the path.
+    """
+    home = str(Path(recon3d_ros.__file__).parents[1])
+    return os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), home])
