@@ -74,10 +74,17 @@ def test_a_network_is_judged_at_the_returns_of_the_sweep() -> None:
     assert judgement.mean.metric["1-80 m"]["abs_rel"] == pytest.approx((0.5 + 0.25) / 2)
 
 
+def test_a_network_is_adapted_at_the_size_at_which_the_node_runs_it(tmp_path: Path) -> None:
+    camera = CameraModel(1920, 1080, 1000.0, 1000.0, 955.0, 537.0)
+    config = adaptation_config(write_tiny_network(tmp_path), camera, steps=1)
+    assert (config.height, config.width) == (config.first_height, config.first_width) == (256, 448)
+
+
 def test_a_drive_becomes_a_model_file_that_knows_it_and_a_report(tmp_path: Path) -> None:
     checkpoint = write_tiny_network(tmp_path)
+    frames = DriveFrames(write_wall(tmp_path / "drive"))
     config = dataclasses.replace(
-        adaptation_config(checkpoint, steps=30, workers=0),
+        adaptation_config(checkpoint, frames.camera, steps=30, workers=0),
         freeze_stride=0,
         freeze_norms=False,
         first_height=32,
@@ -87,7 +94,6 @@ def test_a_drive_becomes_a_model_file_that_knows_it_and_a_report(tmp_path: Path)
         learning_rate=1e-2,
         ema_decay=0.8,
     )
-    frames = DriveFrames(write_wall(tmp_path / "drive"))
     shards = write_toy_shards(tmp_path / "shards")
     out = tmp_path / "out"
     before, after = adapt(frames, config, out, train_frames=7, test_frames=3, rendered=shards)

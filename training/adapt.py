@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from recon3d_ros.bags.bag_path import is_bag
+from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.drive import DriveError
+from recon3d_ros.core.network_size import camera_shape
 from recon3d_ros.engines import default_model_path
 from training.adaptation_report import WHOLE, Judgement, judge, write_report
 from training.checkpoints import load_network, read_checkpoint, save_published
@@ -69,20 +71,27 @@ def split(count: int, *, train_frames: int = 0, test_frames: int = 0) -> tuple[r
     return range(train_frames), range(count - test_frames, count)
 
 
-def adaptation_config(checkpoint: Path, *, steps: int, minutes: float = 0.0, workers: int = 1) -> TrainConfig:
+def adaptation_config(
+    checkpoint: Path, camera: CameraModel, *, steps: int, minutes: float = 0.0, workers: int = 1
+) -> TrainConfig:
     """Returns the configuration of the fine-tuning: few steps, low rate, statistics and first layers kept.
+
+    The images have the size at which the node will run the network on this camera.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
     """
     network = load_network(checkpoint).config
+    height, width = camera_shape(camera)
     return TrainConfig(
         network=network,
         initial=str(checkpoint),
         freeze_norms=True,
         first_part=0.0,
-        first_height=192,
-        first_width=640,
+        first_height=height,
+        first_width=width,
+        height=height,
+        width=width,
         batch_size=4,
         steps=steps,
         minutes=minutes,
@@ -184,14 +193,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check_bag_arguments(parser, options)
     interrupts: list[int] = []
     try:
-        config = adaptation_config(
-            options.checkpoint, steps=options.steps, minutes=options.minutes, workers=options.workers
-        )
+        load_network(options.checkpoint)  # a wrong one is found before a bag is written out
         drive = options.drive
         if is_bag(drive):
             drive = options.out / "drive"
             extract(options.drive, drive, options)
         frames = DriveFrames(drive)
+        config = adaptation_config(
+            options.checkpoint,
+            frames.camera,
+            steps=options.steps,
+            minutes=options.minutes,
+            workers=options.workers,
+        )
         # From here on there is something to report: Ctrl-C ends the training and not the command.
         signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
         before, after = adapt(

@@ -15,9 +15,6 @@ MAX_ROWS_CUT = 0.01  # share of the rows that may be cut so that the width needs
 def network_size(info: ModelInfo, camera: CameraModel, pixels: int = DEFAULT_NETWORK_PIXELS) -> tuple[int, int]:
     """Returns the (height, width) of the network's input for a camera.
 
-    The height is the nearest multiple of 32, the width the next one below: the cut to this shape takes at most 1 %
-    of the camera's rows, which hold the road right ahead, and less than 32 of the network's columns.
-
     Args:
         info: of the model; one of a fixed size has that size for every camera.
         camera: whose shape is kept.
@@ -25,6 +22,15 @@ def network_size(info: ModelInfo, camera: CameraModel, pixels: int = DEFAULT_NET
     """
     if not info.has_free_size or pixels == 0:
         return info.height, info.width
+    return camera_shape(camera, pixels)
+
+
+def camera_shape(camera: CameraModel, pixels: int = DEFAULT_NETWORK_PIXELS) -> tuple[int, int]:
+    """Returns the (height, width) with a camera's shape and about so many pixels, in multiples of 32.
+
+    The height is the nearest multiple, the width the next one below: the cut to this shape takes at most 1 % of
+    the camera's rows, which hold the road right ahead, and less than 32 of the network's columns.
+    """
     pixels = max(pixels, SIZE_STEP**2)
     # A camera that is one strip must not make the other side endless: both sides are at least one step.
     longest = pixels / SIZE_STEP**2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from recon3d_ros.core.camera import CameraModel
 from recon3d_ros.core.camera_info import check_image_size
 from recon3d_ros.core.drive import DriveError, load_drive
 from recon3d_ros.core.encodings import EncodingError, decode_compressed
@@ -46,6 +47,11 @@ class DriveFrames(Sequence[Frame]):
 
     def __len__(self) -> int:
         return len(self._images)
+
+    @property
+    def camera(self) -> CameraModel:
+        """The camera that took the images, with its distortion."""
+        return self._calibration.camera
 
     def __getitem__(self, index: int) -> Frame:  # type: ignore[override]  # one frame at a time, no slices
         """Returns a frame.
