@@ -65,9 +65,8 @@ def write_noisy_drive(folder: Path, frames: int) -> Path:
 
 def test_checkout_state_and_drives_together_stay_below_62_mb(tracked: list[Path], tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="needs torch: pip install -r requirements/training.txt")
-    from training.compact_state import write_compact_state
-
     from training.checkpoints import load_network
+    from training.compact_state import write_compact_state
     from training.config import TrainConfig
     from training.pack import main
     from training.trainer import build_state
