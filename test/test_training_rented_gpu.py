@@ -264,6 +264,6 @@ def test_make_asks_for_the_minutes() -> None:
 
 
 def test_make_starts_it_with_the_python_that_is_there_and_installs_nothing() -> None:
-    command = ["make", "-n", "train-gpu", "MINUTES=9", "PYTHON=/opt/python", "OUT=back"]
+    command = ["make", "-n", "--no-print-directory", "train-gpu", "MINUTES=9", "PYTHON=/opt/python", "OUT=back"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert printed.split() == '/opt/python -m training.rented_gpu --minutes "9" --out "back"'.split()
