@@ -105,12 +105,6 @@ class DepthNetwork(nn.Module):
         log_depth = log_canonical + torch.log(focal / self.config.canonical_focal)[:, None, None]
         return log_depth, x[:, 1].clamp(*LOG_ERROR_RANGE)
 
-    def half_body(self) -> DepthNetwork:
-        """Makes encoder, decoder and head compute in float16; normalisation and depth stay in float32."""
-        for module in (self.encoder, self.decoder, self.head):
-            module.half()
-        return self
-
     def infer(self, image: Tensor, focal: Tensor) -> tuple[Tensor, Tensor]:
         """Predicts what the one-file model gives out.
 
