@@ -28,6 +28,8 @@ from recon3d_ros.core.model import ModelError, read_metadata, read_model_info
 from training.tasks import TASKS, NetworkConfig, task_of
 
 SAFETENSORS, ONNX = ".safetensors", ".onnx"
+# Of batch norms: they do not change what a network says, and an ONNX file has no place for them.
+COUNTERS = "num_batches_tracked"
 CONFIG_KEYS = {f"{task}_network_config": task for task in TASKS}
 
 
@@ -151,8 +153,7 @@ def _read_onnx(path: Path) -> dict[str, Any]:
     except (RecursionError, ValueError) as error:
         raise CheckpointError(f"{path}: its metadata {key} is no JSON ({error}); export it again") from error
     network = _network(path, config, CONFIG_KEYS[key])
-    # Counters of batch norms do not change what a network says, and an ONNX file has no place for them.
-    expected = {n: v for n, v in network.state_dict().items() if not n.endswith("num_batches_tracked")}
+    expected = {n: v for n, v in network.state_dict().items() if not n.endswith(COUNTERS)}
     weights: dict[str, torch.Tensor] = {}
     try:
         for tensor in onnx.load(path).graph.initializer:

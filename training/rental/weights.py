@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon3d_ros.core.model import read_metadata
 from recon3d_ros.engines import default_model_path
-from training.checkpoints import load_network
+from training.checkpoints import COUNTERS, load_network
 from training.export import MAX_DIFFERENCE, export, relative_differences
 from training.onnx_file import ExportError, serialise
 from training.rental.folder import PLAIN_WEIGHTS, WEIGHTS, join_line, write_parts
@@ -22,7 +22,6 @@ from training.rental.settings import Start, make_start
 from training.trainer import build_state
 
 CHECKED_SIZE = {"height": 64, "width": 96}  # of images; every weight has its part in any
-COUNTERS = "num_batches_tracked"  # of batch norms in training; a model file has no place for them
 
 
 def template_of(plan: Plan, start: Start) -> Path:
